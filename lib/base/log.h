@@ -1,0 +1,18 @@
+#pragma once
+#include "lib/base/macros.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+/* Where it goes: one JSON object a line to stderr, in one write. Nothing above `level` is written.
+ */
+void log_init(const char *program, enum log_level level);
+/* "error", "warn", "info", "debug"; returns -1 for another word. */
+int log_level_parse(const char *s);
+enum log_level log_level_get(void);
+
+/*
+ * log_event(LOG_INFO, "sandbox_ready", "sandbox", id, "ms", "12", NULL): pairs of strings after
+ * the event's name, ended by NULL. A value of NULL leaves its pair out. Lines are cut at 8 KiB.
+ * Only programs log above debug; lib/ returns errors instead.
+ */
+void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
