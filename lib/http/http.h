@@ -1,0 +1,142 @@
+#pragma once
+#include "lib/base/cleanup.h"
+#include "lib/base/err.h"
+#include "lib/base/slice.h"
+#include "lib/json/jsonx.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+struct loop;
+
+/*
+ * HTTP/1.1 server over libmicrohttpd on the program's loop. A route's handler is called once per
+ * request and answers now or later; exactly one answer per request. `struct http_request` lives
+ * until the connection has finished with it: the handler's owner learns of that by `on_close`,
+ * which comes exactly once for every request that set it, whatever happened.
+ */
+struct http_server;
+struct http_request;
+struct http_stream;
+
+enum http_body {
+    HTTP_BODY_NONE,   /* a body is read and thrown away */
+    HTTP_BODY_BUFFER, /* the handler is called with the whole body, at most `max_body` bytes */
+    HTTP_BODY_STREAM, /* the handler is called at the headers and calls http_body_read() */
+};
+
+typedef void (*http_handler_fn)(void *ctx, struct http_request *req);
+
+/*
+ * A row of a program's API. `path` has parameters in braces: "/executions/{eid}/events"; a last
+ * part "{path...}" takes the rest with its slashes. Parameters reach the handler undecoded
+ * percent-escapes resolved, except {path...}, which stays raw (see http_param_raw).
+ */
+struct http_route {
+    const char *method; /* "GET", …, or "*" for all */
+    const char *path;
+    enum http_body body;
+    size_t
+        max_body; /* for HTTP_BODY_BUFFER; above: too_large, after the body was read (≤ 64 MiB) */
+    http_handler_fn handler;
+    unsigned flags; /* the program's own, e.g. "needs no token" */
+};
+
+struct http_server_cfg {
+    const struct http_route *routes;
+    size_t n_routes;
+    void *ctx; /* for handlers and `before` */
+    /*
+     * Called at the headers of every request that matched or not (route NULL: unknown path), before
+     * the body: checks caller and origin. Returning < 0 with err set answers with that problem.
+     */
+    int (*before)(void *ctx, struct http_request *req, const struct http_route *route,
+                  struct err *err);
+    /* Called once when an answered request is over: for logs and metrics. May be NULL. */
+    void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
+    int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */
+    int body_deadline_ms;     /* HTTP_BODY_BUFFER bodies complete within this; default 60000 */
+    int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
+    unsigned max_connections; /* default 4096; above, new ones are closed at once */
+    size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
+    size_t max_uri_bytes;     /* default 8 KiB → uri_too_long */
+};
+
+/* Takes over a listening socket (TCP or AF_UNIX; non-blocking is set here). */
+int http_server_new(struct http_server **ret, struct loop *loop, int listen_fd_take,
+                    const struct http_server_cfg *cfg, struct err *err);
+/* Stops accepting; open requests go on. */
+void http_server_quiesce(struct http_server *s);
+unsigned http_server_active(const struct http_server *s); /* requests not yet finished */
+/* Ends every connection; on_close comes for each open request before this returns. NULL ok. */
+struct http_server *http_server_free(struct http_server *s);
+
+/* ---- the request ---- */
+const char *http_method(const struct http_request *req);
+const char *http_path(const struct http_request *req);      /* raw, without query */
+const char *http_query_raw(const struct http_request *req); /* raw, without "?"; "" when none */
+const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
+/* Calls fn for each header in order. */
+void http_headers_each(const struct http_request *req,
+                       void (*fn)(void *ctx, const char *name, const char *value), void *ctx);
+const char *http_query(const struct http_request *req,
+                       const char *name); /* decoded; NULL: absent */
+const char *http_param(const struct http_request *req,
+                       const char *name); /* of the route; never NULL */
+const char *
+http_request_id(const struct http_request *req);        /* X-Request-Id: given (if sane) or made */
+struct slice http_body(const struct http_request *req); /* HTTP_BODY_BUFFER */
+const struct http_route *http_route_of(const struct http_request *req);
+int64_t
+http_received_us(const struct http_request *req); /* monotonic, when the headers were complete */
+bool http_is_client_gone(const struct http_request *req);
+/* The program's own data of this request (e.g. the caller found by `before`); not freed here. */
+void http_set_data(struct http_request *req, void *data);
+void *http_data(const struct http_request *req);
+
+/*
+ * on_gone: the client left before the answer was complete (noticed ≤ 1 s, also while suspended).
+ * on_close: the request is over; `req` must not be touched afterwards. Either may be NULL.
+ */
+void http_on_gone(struct http_request *req, void (*on_gone)(void *ctx), void *ctx);
+void http_on_close(struct http_request *req, void (*on_close)(void *ctx), void *ctx);
+
+/*
+ * HTTP_BODY_STREAM: body bytes as they come. `on_data` returns how many it took (0…len); taking
+ * fewer suspends the connection until http_body_resume(). `on_end(ok)`: the whole body came (ok),
+ * or the client left (not ok, the request is then over).
+ */
+void http_body_read(struct http_request *req,
+                    size_t (*on_data)(void *ctx, const char *p, size_t len),
+                    void (*on_end)(void *ctx, bool ok), void *ctx);
+void http_body_resume(struct http_request *req);
+/* Content-Length, or -1 when chunked/unknown. */
+int64_t http_content_length(const struct http_request *req);
+
+/* ---- the answer: exactly one of these per request ---- */
+/* A header of the coming answer; copies. Names and values are the program's, never with CR or LF.
+ */
+void http_set_header(struct http_request *req, const char *name, const char *value);
+void http_answer_empty(struct http_request *req, int status);
+void http_answer_bytes(struct http_request *req, int status, const char *type, const void *data,
+                       size_t len); /* copies */
+void http_answer_take(struct http_request *req, int status, const char *type, char *data_take,
+                      size_t len); /* frees data with free() */
+void http_answer_json(struct http_request *req, int status, json_t *json_take);
+/* problem+json from err (RFC 9457); 429 and 503 get Retry-After: 1 unless it was set. */
+void http_answer_err(struct http_request *req, const struct err *err);
+/* len bytes of the file from offset; takes over fd. */
+void http_answer_fd(struct http_request *req, int status, const char *type, int fd_take,
+                    uint64_t offset, uint64_t len);
+
+/*
+ * A streamed answer (chunked, or with `length` ≥ 0 a Content-Length). `pull` fills up to max bytes
+ * and returns how many; 0 means nothing now: the connection sleeps until http_stream_wake();
+ * HTTP_PULL_END ends it well; HTTP_PULL_ABORT cuts the connection. The first pull may come
+ * before this returns. on_gone/on_close of the request tell when it is over.
+ */
+enum { HTTP_PULL_END = -1, HTTP_PULL_ABORT = -2 };
+typedef ssize_t (*http_pull_fn)(void *ctx, char *out, size_t max);
+struct http_stream *http_answer_stream(struct http_request *req, int status, const char *type,
+                                       int64_t length, http_pull_fn pull, void *ctx);
+void http_stream_wake(struct http_stream *st);

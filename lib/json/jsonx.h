@@ -1,0 +1,51 @@
+#pragma once
+#include "lib/base/buf.h"
+#include "lib/base/err.h"
+#include "lib/base/slice.h"
+
+#include <jansson.h>
+
+DEFINE_CLEANUP(json_t *, json_decref) /* _cleanup_(json_decrefp) json_t *j */
+
+/*
+ * Parses one JSON text: UTF-8, no duplicate keys, no NUL in strings, depth ≤ 64 (jansson's own
+ * ceiling is 2048), nothing behind it. The error names line and column.
+ */
+int jsonx_parse(json_t **ret, struct slice text, struct err *err);
+/* Compact dump; never NULL. */
+char *jsonx_dump(const json_t *json);
+
+/*
+ * Typed reading of a request body: each names the field in its error, and leaves *ret alone when
+ * the key is absent (or null): set the default before. jsonx_only() finds unknown fields.
+ */
+int jsonx_object(const json_t *body, struct err *err);                        /* is it an object? */
+int jsonx_only(const json_t *obj, const char *const *known, struct err *err); /* ended by NULL */
+int jsonx_get_string(const json_t *obj, const char *key, size_t max_bytes, const char **ret,
+                     struct err *err); /* borrowed from obj */
+int jsonx_get_bool(const json_t *obj, const char *key, bool *ret, struct err *err);
+int jsonx_get_int(const json_t *obj, const char *key, int64_t min, int64_t max, int64_t *ret,
+                  struct err *err); /* whole numbers only; true/false are not */
+/* Seconds, fractions allowed, min < x ≤ max → milliseconds (rounded up). */
+int jsonx_get_seconds(const json_t *obj, const char *key, double max_s, int64_t *ret_ms,
+                      struct err *err); /* must be > 0 */
+/* An object whose values are strings, ≤ max_entries, key ≤ 256 bytes, value ≤ max_value bytes;
+ * borrowed. */
+int jsonx_get_string_map(const json_t *obj, const char *key, size_t max_entries, size_t max_value,
+                         json_t **ret, struct err *err);
+
+/* Appends a JSON string with quotes, escaping what must be; invalid UTF-8 becomes U+FFFD. */
+int jsonx_append_string(struct buf *out, struct slice s);
+
+/*
+ * Checks that `text` is one well-formed JSON value (RFC 8259, UTF-8 valid, depth ≤ 128) and appends
+ * it to `out` without insignificant white space, so that it can stand in a line of NDJSON. Does not
+ * build a tree: meant for kernel output of any size; strings go at memory speed.
+ * -ERR_INVALID when malformed (out is then as before), -ERR_TOO_LARGE when out is full.
+ */
+int jsonx_compact(struct buf *out, struct slice text);
+/*
+ * Finds a member of a well-formed top-level object without parsing the rest: the raw value's slice,
+ * or an empty slice. `key` has no characters that need escaping.
+ */
+struct slice jsonx_find(struct slice object, const char *key);
