@@ -5,7 +5,7 @@
 
 #include <jansson.h>
 
-DEFINE_CLEANUP(json_t *, json_decref) /* _cleanup_(json_decrefp) json_t *j */
+/* jansson.h itself gives _cleanup_(json_decrefp) json_t *j, and json_auto_t. */
 
 /*
  * Parses one JSON text: UTF-8, no duplicate keys, no NUL in strings, depth ≤ 64 (jansson's own
