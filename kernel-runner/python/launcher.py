@@ -1,0 +1,317 @@
+"""Starts ipykernel for the runner: python -X frozen_modules=off launcher.py -f CONNECTION_FILE
+
+It changes how output is delivered and how fast the kernel starts; what a cell means is left alone.
+Written for ipykernel 7.4.0. Where a version lacks a part that is changed here, one warning goes to
+stderr and the kernel runs without that change. Environment, removed before user code can see it:
+  CAESARION_PRIVATE_DIR   a directory of the kernel's own, for what it needs when /tmp is full
+  CAESARION_PARENT_PID    the runner's pid as this process sees it; see follow_parent()
+HOME, IPYTHONDIR, JUPYTER_*, MPLCONFIGDIR are the runner's to give.
+"""
+
+import gc
+
+gc.disable()  # imports make no garbage; main() enables it again
+
+import array  # noqa: E402
+import asyncio  # noqa: E402
+import codecs  # noqa: E402
+import fcntl  # noqa: E402
+import importlib.util  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import tempfile  # noqa: E402
+import termios  # noqa: E402
+import threading  # noqa: E402
+import types  # noqa: E402
+
+CHUNK = 1 << 16
+PIPE_SIZE = 1 << 20  # a child that floods waits less often; Linux's default is 64 KiB
+CHECK_MS = 5000
+
+
+def warn(text):
+    print("launcher: " + text, file=sys.__stderr__, flush=True)
+
+
+def follow_parent():
+    """Has Linux kill the kernel when the runner dies (one that is PID 1 takes it along anyway).
+
+    Linux clears this at fork(): children of user code do not have it. The runner may have died just
+    before; then its pid is no longer our parent's. Returns libc and its `stdout`, or None twice.
+    """
+    expected = os.environ.pop("CAESARION_PARENT_PID", "")
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        if libc.prctl(1, signal.SIGKILL, 0, 0, 0) != 0:  # PR_SET_PDEATHSIG
+            warn("cannot follow the runner's death: prctl failed")
+        return libc, ctypes.c_void_p.in_dll(libc, "stdout")
+    except (ImportError, AttributeError, ValueError, OSError) as e:
+        warn("cannot follow the runner's death: %s" % e)
+        return None, None
+    finally:
+        if expected.isdigit() and os.getppid() != int(expected):
+            os._exit(1)
+
+
+class LazyModule(types.ModuleType):
+    """A module that runs its file when somebody asks for a name it does not have yet."""
+
+    def __getattr__(self, name):
+        if name.startswith("__") and name != "__version__":  # inspect and copy ask every module
+            raise AttributeError(name)
+        if self.__class__ is LazyModule:
+            self.__class__ = types.ModuleType
+            self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def make_lazy(name, **known):
+    """Puts the module into sys.modules, its file not run, with the names in `known`."""
+    spec = importlib.util.find_spec(name)
+    if spec is not None:
+        module = importlib.util.module_from_spec(spec)
+        module.__class__ = LazyModule
+        module.__dict__.update(known)
+        sys.modules[name] = module
+        parent, _, child = name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
+
+
+libc, libc_stdout = follow_parent()
+private_dir = os.environ.pop("CAESARION_PRIVATE_DIR", None)
+# jupyter_client 8.10: its __init__ imports clients and managers that no kernel uses (40 ms), and
+# ipykernel.connect wants one name of it.
+make_lazy("jupyter_client")
+# If any of these fails, its traceback is what the runner reports.
+import jupyter_client.connect  # noqa: E402
+
+jupyter_client.write_connection_file = jupyter_client.connect.write_connection_file
+import traitlets.config  # noqa: E402
+import zmq  # noqa: E402
+from ipykernel import compiler  # noqa: E402
+from ipykernel.iostream import OutStream  # noqa: E402
+from ipykernel.ipkernel import IPythonKernel  # noqa: E402
+from ipykernel.kernelapp import IPKernelApp  # noqa: E402
+from jupyter_client.jsonutil import json_clean, json_default  # noqa: E402
+
+
+class Stream(OutStream):
+    """sys.stdout or sys.stderr, and the pipe in place of fd 1 or 2, where C code and children write.
+
+    ipykernel's thread reads the pipe when it gets to it: what a child wrote may come after the reply
+    (1 in 7 with 13 kB). It decodes 1000 bytes at a time, which spoils characters that lie across two,
+    and copies all to the original fd, where a slow reader would stop it. Here the thread and drain()
+    take turns under `_pipe_lock`, and nothing is copied.
+    """
+
+    flush_interval = 0.01  # seconds; ipykernel's 0.2 is a lag people see
+
+    def __init__(self, *args, **kwargs):
+        self._pipe_lock = threading.Lock()
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._pipe_ino = None
+        self._sending = False
+        super().__init__(*args, **kwargs)
+
+    def _watch_pipe_fd(self):
+        fd = self._fid
+        os.set_blocking(fd, False)
+        try:
+            fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
+        except OSError:
+            pass  # the user's share of pipe memory is used up: the default size will do
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        while self._should_watch:
+            poller.poll(CHECK_MS)  # a closed fd does not wake it: hence the time limit
+            with self._pipe_lock:
+                self._check_pipe()
+                if self._read_pipe(CHUNK) == 0:
+                    return
+
+    def _read_pipe(self, size):
+        """Returns how many bytes it moved to the buffer, None if there are none now, 0 at the end."""
+        try:
+            data = os.read(self._fid, size)
+        except BlockingIOError:
+            return None
+        self.write(self._decoder.decode(data))
+        return len(data)
+
+    def _check_pipe(self):
+        """Ends the kernel where user code closed descriptors that are not its own.
+
+        ZeroMQ's are gone as well then: a dead kernel is replaced, one half alive is waited for.
+        """
+        try:
+            ino = os.fstat(self._fid).st_ino
+        except OSError:
+            ino = -1
+        if self._pipe_ino not in (None, ino):
+            os._exit(1)
+        self._pipe_ino = ino
+
+    def drain(self):
+        """Moves what is in the pipe at this moment to the buffer; not what a flood adds meanwhile."""
+        if self._fid is None or not self._is_master_process():
+            return
+        waiting = array.array("i", [0])
+        with self._pipe_lock:
+            self._check_pipe()
+            fcntl.ioctl(self._fid, termios.FIONREAD, waiting)
+            rest = waiting[0]
+            while rest > 0:
+                rest -= self._read_pipe(min(rest, CHUNK)) or rest
+
+    def fileno(self):
+        # ipykernel's is the fd from before the capture: what subprocess.run(..., stdout=sys.stdout)
+        # prints would not be seen.
+        super().fileno()
+        return self._original_stdstream_fd
+
+    def flush(self):
+        # ipykernel hands over two events to the IOPub thread and waits for it. With nothing to send,
+        # nor on its way to that thread's queue (which carries `idle` too), 0.1 ms for nothing.
+        if self._buffers or self._sending or not self._is_master_process():
+            super().flush()
+
+    def _flush(self):
+        self._sending = True  # before the buffers are taken: flush() looks at those first
+        try:
+            super()._flush()
+        finally:
+            self._sending = False
+
+
+def pack(message):
+    """A message as JSON that is UTF-8 whatever it holds. jupyter_client 8.10 sends a byte that is not
+    UTF-8 for what os.fsdecode() made of one, and fails for other lone surrogates: the line, or the
+    error's reply, is lost."""
+    options = {"default": json_default, "ensure_ascii": False, "allow_nan": False}
+    try:
+        text = json.dumps(message, **options)
+    except (TypeError, ValueError):  # NaN, keys that are not strings
+        text = json.dumps(json_clean(message), **options)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+class LazyDebugger:
+    """ipykernel.debugger.Debugger from the first debug request on (debugpy takes 90 ms to import)."""
+
+    def __init__(self, *args):
+        self._args, self._real, self._wake = args, None, None
+
+    def __getattr__(self, name):
+        if self._real is None:
+            import ipykernel.debugger
+
+            ipykernel.debugger.DebugpyClient  # a name it does not have yet: see LazyModule
+            self._real = ipykernel.debugger.Debugger(*self._args)
+            if self._wake is not None:
+                self._wake.set()
+        return getattr(self._real, name)
+
+    async def handle_stopped_event(self):  # awaited from the start, on the thread of the requests
+        if self._real is None:
+            self._wake = asyncio.Event()
+            await self._wake.wait()
+        await self._real.handle_stopped_event()
+
+
+class Kernel(IPythonKernel):
+    """Every execute_request gets its reply, after all that the cell and its children wrote."""
+
+    _stopped = (KeyboardInterrupt, asyncio.CancelledError)
+
+    async def execute_request(self, stream, ident, parent):
+        try:
+            await super().execute_request(stream, ident, parent)
+        except self._stopped:  # before do_execute(): ipykernel logs it and never replies
+            reply = self._interrupted()
+            self.session.send(stream, "execute_reply", reply, parent, ident=ident)
+
+    async def do_execute(self, *args, cell_meta=None, cell_id=None, **kwargs):
+        try:
+            reply = await super().do_execute(*args, cell_meta=cell_meta, cell_id=cell_id, **kwargs)
+        except self._stopped:  # as it was about to return
+            reply = self._interrupted()
+        if threading.current_thread() is threading.main_thread():
+            # An interrupt from here on would cost the reply. post_handler_hook() sets it anew.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for file in (sys.__stdout__, sys.__stderr__):
+            try:
+                file.flush()
+            except Exception:
+                pass  # user code closed it
+        if libc is not None:
+            libc.fflush(libc_stdout)
+        for stream in self.parent.streams:
+            stream.drain()
+            stream.flush()
+        return reply
+
+    def _interrupted(self):
+        error = {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
+        return dict(error, execution_count=self.execution_count, user_expressions={}, payload=[])
+
+
+class App(IPKernelApp):
+    blocking_class = None  # ConnectionFileMixin's default imports all of jupyter_client
+    streams = ()
+
+    def _bind_socket(self, s, port):
+        if s.socket_type in (zmq.PUB, zmq.XPUB):
+            s.sndhwm = 0  # above the default, 1000 messages, ZeroMQ drops some, `idle` too
+        return super()._bind_socket(s, port)
+
+    def init_io(self):
+        self.session.pack = pack
+        super().init_io()
+        self.streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, Stream)]
+
+    def initialize(self, argv=None):
+        super().initialize(argv)
+        if self.iopub_thread.socket.sndhwm != 0:
+            warn("IOPub has a limit of messages: output may be lost")
+        if len(self.streams) != 2:
+            warn("output of children may come after the reply")
+
+
+def main():
+    config = {
+        # 1 is "the parent is init": no thread that polls it, no advice about Ctrl-C on stdout.
+        "IPKernelApp": {"parent_handle": 1, "outstream_class": __name__ + ".Stream"},
+        # ipykernel sleeps 0.5 ms before a reply for the sake of clients that do not wait for `idle`.
+        "Kernel": {"_execute_sleep": 0.0},
+        "HistoryManager": {"enabled": False},  # no database; In, Out, %history work
+    }
+    if importlib.util.find_spec("debugpy"):
+        make_lazy("ipykernel.debugger", _is_debugpy_available=True, Debugger=LazyDebugger)
+    if private_dir:
+        # A cell's code gets a file name below gettempdir(), which fails when it can write nowhere.
+        # The kernel's names go to its own directory; user code has TMPDIR or /tmp, unprobed, so that
+        # large temporary files do not fill what the kernel needs.
+        if not hasattr(compiler, "get_tmp_directory"):
+            warn("cells may fail when /tmp is full")
+        names = "%s/ipykernel_%d" % (private_dir, os.getpid())
+        compiler.get_tmp_directory = lambda: names
+        public_dir = os.environ.get("TMPDIR") or "/tmp"
+        tempfile.tempdir = public_dir if os.path.isdir(public_dir) else private_dir
+    app = App.instance(config=traitlets.config.Config(config), kernel_class=Kernel)
+    app.initialize(sys.argv[1:])
+    gc.enable()
+    gc.freeze()  # what is here stays: collections need not look at it, forked children not copy it
+    app.start()
+
+
+if __name__ == "__main__":
+    main()
