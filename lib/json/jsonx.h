@@ -42,10 +42,31 @@ int jsonx_append_string(struct buf *out, struct slice s);
  * it to `out` without insignificant white space, so that it can stand in a line of NDJSON. Does not
  * build a tree: meant for kernel output of any size; strings go at memory speed.
  * -ERR_INVALID when malformed (out is then as before), -ERR_TOO_LARGE when out is full.
+ * Half a surrogate pair written as an escape becomes \ufffd, which every parser takes.
  */
 int jsonx_compact(struct buf *out, struct slice text);
+/* The same check without a copy. */
+bool jsonx_valid(struct slice text);
+
 /*
  * Finds a member of a well-formed top-level object without parsing the rest: the raw value's slice,
  * or an empty slice. `key` has no characters that need escaping.
  */
 struct slice jsonx_find(struct slice object, const char *key);
+/*
+ * Walks the members of a well-formed top-level object as raw slices: the key without its quotes and
+ * still escaped, the value as it stands.
+ */
+struct jsonx_iter {
+    const char *p, *end;
+};
+struct jsonx_iter jsonx_iter(struct slice object);
+bool jsonx_iter_next(struct jsonx_iter *it, struct slice *key, struct slice *value);
+
+/*
+ * Decodes a raw string value (with its quotes). jsonx_decode() writes a C string of less than
+ * `size` bytes and refuses NUL in it; both fail with -ERR_INVALID when it is not a string, or
+ * -ERR_TOO_LARGE.
+ */
+int jsonx_decode(struct slice value, char *out, size_t size);
+int jsonx_append_decoded(struct buf *out, struct slice value);
