@@ -1,0 +1,436 @@
+/*
+ * The kernel state machine and what happens on its edges. Messages of the process go to the owner's
+ * events, except the answers to our own silent requests, whose ids begin with INTERNAL_ID.
+ */
+#include "kernel-runner/kernel/kernel.h"
+
+#include "kernel-runner/kernel/kernel_process.h"
+#include "kernel-runner/kernel/proc_table.h"
+#include "lib/api/limits.h"
+#include "lib/base/clk.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+
+#include <assert.h>
+#include <string.h>
+#include <utlist.h>
+
+#define INTERNAL_ID "caesarion-"
+#define ENV_ID      INTERNAL_ID "env"
+#define ENV_WAIT_MS 5000
+
+struct kernel_wait {
+    struct kernel *kernel;
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct kernel_wait *prev, *next;
+};
+
+struct kernel {
+    struct loop *loop;
+    struct jp_context *jupyter;
+    const struct kernel_cfg *cfg;
+    char id[ID_UUID_SIZE];
+    char *cwd;
+    json_t *env;
+    size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
+    void *others_ctx;
+    struct kernel_events events;
+
+    enum kernel_state state;
+    unsigned generation;
+    int64_t execution_count;
+    struct kernel_proc *proc;
+    bool oom;
+    bool wanted_stop;
+    bool ever_ready;
+    int64_t deaths_ms[KERNEL_DEATHS_MAX];
+    unsigned n_deaths;
+    char *words;
+
+    bool env_pending; /* the silent request that sets env is under way */
+    struct loop_timer *env_timer;
+    struct loop_defer *settled;
+    struct kernel_wait *waits;
+};
+
+static void move(struct kernel *k, enum kernel_event ev)
+{
+    int next = kernel_state_next(k->state, ev);
+    if (next < 0) {
+        log_event(LOG_WARN, "kernel_event_unexpected", "kernel", k->id, "state",
+                  kernel_state_name(k->state), "what", kernel_event_name(ev), NULL);
+        assert(!"unexpected kernel event");
+        return;
+    }
+    if ((enum kernel_state)next == k->state)
+        return;
+    bool chatty = ev == KERNEL_EV_BUSY || ev == KERNEL_EV_IDLE;
+    log_event(chatty ? LOG_DEBUG : LOG_INFO, "kernel", "kernel", k->id, "from",
+              kernel_state_name(k->state), "to", kernel_state_name((enum kernel_state)next), "by",
+              kernel_event_name(ev), NULL);
+    k->state = (enum kernel_state)next;
+    loop_defer_post(k->settled);
+}
+
+static bool is_settled(const struct kernel *k)
+{
+    return k->state == KERNEL_DEAD || (kernel_state_live(k->state) && !k->env_pending);
+}
+
+static void tell_settled(void *ctx)
+{
+    struct kernel *k = ctx;
+    while (k->waits && is_settled(k)) {
+        struct kernel_wait *w = k->waits;
+        DL_DELETE(k->waits, w);
+        void (*fn)(void *) = w->fn;
+        void *fn_ctx = w->ctx;
+        free(w);
+        fn(fn_ctx);
+    }
+}
+
+struct kernel_wait *kernel_wait_settled(struct kernel *k, void (*fn)(void *ctx), void *ctx)
+{
+    struct kernel_wait *w = MEM_NEW(struct kernel_wait);
+    *w = (struct kernel_wait){.kernel = k, .fn = fn, .ctx = ctx};
+    DL_APPEND(k->waits, w);
+    loop_defer_post(k->settled);
+    return w;
+}
+
+void kernel_wait_cancel(struct kernel_wait *w)
+{
+    DL_DELETE(w->kernel->waits, w);
+    free(w);
+}
+
+/* ---- messages ---- */
+
+static void note_status(struct kernel *k, const struct jp_msg *msg)
+{
+    struct slice state = jsonx_find(msg->content, "execution_state");
+    /* Introspection does not make a kernel busy (as Jupyter Server has it). */
+    if (strcmp(msg->parent_type, "execute_request") != 0 || !kernel_state_live(k->state))
+        return;
+    if (slice_eq_str(state, "\"busy\""))
+        move(k, KERNEL_EV_BUSY);
+    else if (slice_eq_str(state, "\"idle\""))
+        move(k, KERNEL_EV_IDLE);
+}
+
+static void note_count(struct kernel *k, const struct jp_msg *msg)
+{
+    struct slice n = jsonx_find(msg->content, "execution_count");
+    int64_t count = 0;
+    for (size_t i = 0; i < n.len && i < 18; i++) {
+        if (n.ptr[i] < '0' || n.ptr[i] > '9')
+            return;
+        count = count * 10 + (n.ptr[i] - '0');
+    }
+    if (n.len)
+        k->execution_count = count;
+}
+
+static void env_settled(void *ctx)
+{
+    struct kernel *k = ctx;
+    k->env_pending = false;
+    loop_timer_stop(k->env_timer);
+    loop_defer_post(k->settled);
+}
+
+static void on_proc_msg(void *ctx, const struct jp_msg *msg)
+{
+    struct kernel *k = ctx;
+    if (strncmp(msg->parent_id, INTERNAL_ID, strlen(INTERNAL_ID)) == 0) {
+        if (msg->kind == JP_EXECUTE_REPLY && k->env_pending)
+            env_settled(k);
+        return;
+    }
+    if (msg->kind == JP_STATUS)
+        note_status(k, msg);
+    if (msg->kind == JP_EXECUTE_INPUT || msg->kind == JP_EXECUTE_REPLY)
+        note_count(k, msg);
+    if (k->events.on_msg)
+        k->events.on_msg(k->events.ctx, msg);
+}
+
+/* ---- life and death of the process ---- */
+
+static void on_proc_ready(void *ctx);
+static void on_proc_ended(void *ctx, const struct loop_exit *exit);
+
+static char **env_vector(const json_t *env)
+{
+    char **v = MEM_NEW_N(char *, json_object_size(env) + 1);
+    size_t n = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)(uintptr_t)env, key, value)
+        v[n++] = mem_printf("%s=%s", key, json_string_value(value));
+    return v;
+}
+
+static void env_vector_free(char **v)
+{
+    for (size_t i = 0; v[i]; i++)
+        mem_free_secret(v[i]);
+    free(v);
+}
+
+static void set_words(struct kernel *k, const char *words)
+{
+    free(k->words);
+    k->words = mem_dup_str(words);
+}
+
+/* Starts a process; when that cannot even be tried, the kernel is dead with the reason. */
+static bool spawn(struct kernel *k)
+{
+    char **env = env_vector(k->env);
+    struct kernel_process_cfg cfg = {.loop = k->loop,
+                                     .jupyter = k->jupyter,
+                                     .kernel = k->cfg,
+                                     .cwd = k->cwd ? k->cwd : k->cfg->cwd,
+                                     .env = (const char *const *)env,
+                                     .on_msg = on_proc_msg,
+                                     .on_ready = on_proc_ready,
+                                     .on_ended = on_proc_ended,
+                                     .ctx = k};
+    struct err err;
+    int r = kernel_proc_start(&k->proc, &cfg, &err);
+    env_vector_free(env);
+    if (r == 0)
+        return true;
+    set_words(k, err.text);
+    log_event(LOG_ERROR, "kernel_start_failed", "kernel", k->id, "error", err.text, NULL);
+    return false;
+}
+
+static void on_proc_ready(void *ctx)
+{
+    struct kernel *k = ctx;
+    k->ever_ready = true;
+    move(k, KERNEL_EV_READY);
+    if (k->events.on_ready)
+        k->events.on_ready(k->events.ctx);
+}
+
+static bool too_many_deaths(struct kernel *k)
+{
+    int64_t now = loop_now_ms(k->loop);
+    k->deaths_ms[k->n_deaths % KERNEL_DEATHS_MAX] = now;
+    k->n_deaths++;
+    if (k->n_deaths < KERNEL_DEATHS_MAX)
+        return false;
+    int64_t oldest = k->deaths_ms[k->n_deaths % KERNEL_DEATHS_MAX];
+    return now - oldest <= KERNEL_DEATHS_WINDOW_MS;
+}
+
+static void sweep(struct kernel *k, pid_t dead)
+{
+    pid_t keep[LIMIT_KERNELS];
+    size_t n = k->others ? k->others(k->others_ctx, k, keep, ARRAY_LEN(keep)) : 0;
+    proc_sweep(k->cfg->is_init, dead, keep, n);
+}
+
+static void next_process(struct kernel *k, bool give_up)
+{
+    k->generation++;
+    k->execution_count = 0;
+    k->env_pending = false;
+    loop_timer_stop(k->env_timer);
+    move(k, !give_up && spawn(k) ? KERNEL_EV_EXIT : KERNEL_EV_GIVE_UP);
+}
+
+static void on_proc_ended(void *ctx, const struct loop_exit *exit)
+{
+    struct kernel *k = ctx;
+    struct kernel_death death = {.wanted = k->wanted_stop && !k->oom,
+                                 .oom = k->oom,
+                                 .signal = exit->signal,
+                                 .exit_code = exit->exit_code,
+                                 .generation = k->generation};
+    if (!death.wanted)
+        set_words(k, kernel_proc_words(k->proc));
+    pid_t dead = kernel_proc_pid(k->proc);
+    k->proc = kernel_proc_free(k->proc);
+    k->oom = k->wanted_stop = false;
+    sweep(k, dead);
+    bool give_up = !k->ever_ready || (!death.wanted && too_many_deaths(k));
+    next_process(k, give_up);
+    if (k->events.on_down)
+        k->events.on_down(k->events.ctx, &death);
+}
+
+static void stop(struct kernel *k)
+{
+    if (k->state == KERNEL_STOPPING)
+        return;
+    k->wanted_stop = true;
+    kernel_proc_kill(k->proc);
+    move(k, KERNEL_EV_STOP);
+}
+
+void kernel_restart(struct kernel *k)
+{
+    if (k->state != KERNEL_DEAD) {
+        k->ever_ready = true; /* a wish to restart is a wish to try again */
+        stop(k);
+        return;
+    }
+    k->n_deaths = 0;
+    if (spawn(k))
+        move(k, KERNEL_EV_REVIVE);
+    else
+        loop_defer_post(k->settled);
+}
+
+void kernel_kill_oom(struct kernel *k)
+{
+    if (!k->proc || k->state == KERNEL_STOPPING)
+        return;
+    k->oom = true;
+    stop(k);
+}
+
+void kernel_interrupt(struct kernel *k)
+{
+    if (k->proc && kernel_state_live(k->state))
+        kernel_proc_interrupt(k->proc);
+}
+
+int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err)
+{
+    if (!kernel_state_live(k->state) || !kernel_proc_alive(k->proc))
+        return err_set(err, ERR_UNAVAILABLE, "the kernel is %s", kernel_state_name(k->state));
+    return jp_client_send(kernel_proc_client(k->proc), send, NULL, err);
+}
+
+/* ---- environment ---- */
+
+static void send_env(struct kernel *k, json_t *env)
+{
+    /* A JSON object of strings is also a Python dict literal. */
+    _cleanup_(freep) char *dict = jsonx_dump(env);
+    _cleanup_(freep) char *code = mem_printf("__import__('os').environ.update(%s)", dict);
+    _cleanup_(json_decrefp) json_t *content =
+        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 1, "store_history", 0,
+                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+    _cleanup_(freep) char *text = jsonx_dump(content);
+    struct jp_send send = {.channel = JP_SHELL,
+                           .msg_type = "execute_request",
+                           .msg_id = ENV_ID,
+                           .content = slice_str(text)};
+    if (kernel_send(k, &send, NULL) < 0)
+        return; /* it is down: the next process gets the variables at its start */
+    k->env_pending = true;
+    loop_timer_start(k->env_timer, ENV_WAIT_MS, 0);
+    explicit_bzero(text, strlen(text));
+    explicit_bzero(code, strlen(code));
+    explicit_bzero(dict, strlen(dict));
+}
+
+void kernel_set_env(struct kernel *k, json_t *env)
+{
+    if (json_object_size(env) == 0)
+        return;
+    json_object_update(k->env, env);
+    if (kernel_state_live(k->state)) {
+        send_env(k, env);
+        return;
+    }
+    /* A process that is starting has the old environment: it is replaced, nothing runs on it yet.
+     */
+    if (k->state == KERNEL_STARTING || k->state == KERNEL_RESTARTING)
+        kernel_restart(k);
+}
+
+/* ---- construction and reading ---- */
+
+struct kernel *kernel_new(const struct kernel_start *start)
+{
+    struct kernel *k = MEM_NEW(struct kernel);
+    k->loop = start->loop;
+    k->jupyter = start->jupyter;
+    k->cfg = start->cfg;
+    memcpy(k->id, start->id, sizeof(k->id));
+    k->cwd = mem_dup_str(start->cwd);
+    k->env = start->env ? json_copy(start->env) : json_object();
+    k->others = start->others;
+    k->others_ctx = start->others_ctx;
+    k->generation = 1;
+    k->state = KERNEL_STARTING;
+    k->words = mem_dup_str("");
+    k->settled = loop_defer_new(k->loop, tell_settled, k);
+    k->env_timer = loop_timer_new(k->loop, env_settled, k);
+    if (!spawn(k))
+        move(k, KERNEL_EV_GIVE_UP);
+    return k;
+}
+
+struct kernel *kernel_free(struct kernel *k)
+{
+    if (!k)
+        return NULL;
+    pid_t pid = k->proc ? kernel_proc_pid(k->proc) : 0;
+    kernel_proc_free(k->proc);
+    if (pid)
+        sweep(k, pid);
+    struct kernel_wait *w, *next;
+    DL_FOREACH_SAFE (k->waits, w, next) {
+        DL_DELETE(k->waits, w);
+        free(w);
+    }
+    loop_defer_free(k->settled);
+    loop_timer_free(k->env_timer);
+    json_decref(k->env);
+    free(k->cwd);
+    free(k->words);
+    free(k);
+    return NULL;
+}
+
+void kernel_set_events(struct kernel *k, const struct kernel_events *events)
+{
+    k->events = *events;
+}
+
+const char *kernel_id(const struct kernel *k)
+{
+    return k->id;
+}
+
+enum kernel_state kernel_state(const struct kernel *k)
+{
+    return k->state;
+}
+
+unsigned kernel_generation(const struct kernel *k)
+{
+    return k->generation;
+}
+
+int64_t kernel_execution_count(const struct kernel *k)
+{
+    return k->execution_count;
+}
+
+pid_t kernel_pid(const struct kernel *k)
+{
+    return k->proc && kernel_proc_alive(k->proc) ? kernel_proc_pid(k->proc) : 0;
+}
+
+const char *kernel_last_words(const struct kernel *k)
+{
+    return k->words;
+}
+
+json_t *kernel_json(const struct kernel *k)
+{
+    return json_pack("{s:s, s:s, s:I, s:i}", "id", k->id, "state", kernel_state_name(k->state),
+                     "execution_count", (json_int_t)k->execution_count, "generation",
+                     (int)k->generation);
+}

@@ -1,0 +1,81 @@
+#pragma once
+#include "kernel-runner/kernel/kernel_cfg.h"
+#include "kernel-runner/kernel/kernel_state.h"
+#include "lib/base/err.h"
+#include "lib/base/ids.h"
+#include "lib/json/jsonx.h"
+#include "lib/jupyter/jp_client.h"
+#include "lib/loop/loop.h"
+
+/*
+ * One kernel as the API sees it: an id that stays, a process that may be replaced (`generation`
+ * counts them from 1), a state. It restarts itself after a death; five deaths within a minute, or
+ * a first process that never answered, leave it dead until kernel_restart().
+ */
+struct kernel;
+
+#define KERNEL_DEATHS_MAX       5
+#define KERNEL_DEATHS_WINDOW_MS 60000
+
+/* Why a process ended; for the error of the execution that ran on it. */
+struct kernel_death {
+    bool wanted; /* we stopped it (restart, timeout, cancel): not a death of the API's five */
+    bool oom;    /* the memory watchdog killed it */
+    int signal;  /* 0 when it exited */
+    int exit_code;
+    unsigned generation; /* of the process that ended */
+};
+
+struct kernel_events {
+    void (*on_msg)(void *ctx, const struct jp_msg *msg);
+    /* It takes requests now (first, or again). */
+    void (*on_ready)(void *ctx);
+    /* The process ended: whatever was sent to it gets no further answer. */
+    void (*on_down)(void *ctx, const struct kernel_death *death);
+    void *ctx;
+};
+
+struct kernel_start {
+    struct loop *loop;
+    struct jp_context *jupyter;
+    const struct kernel_cfg *cfg;
+    const char *id;  /* UUID */
+    const char *cwd; /* NULL: the files root */
+    json_t *env;     /* borrowed; object of strings, or NULL */
+    /* The processes of other kernels, which a sweep after a death must spare; fills at most max. */
+    size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
+    void *others_ctx;
+};
+
+/* Starts its first process. A failure to start is not an error here: it is then dead, with words.
+ */
+struct kernel *kernel_new(const struct kernel_start *start);
+struct kernel *kernel_free(struct kernel *k); /* kills; no event after; NULL ok */
+void kernel_set_events(struct kernel *k, const struct kernel_events *events);
+
+const char *kernel_id(const struct kernel *k);
+enum kernel_state kernel_state(const struct kernel *k);
+unsigned kernel_generation(const struct kernel *k);
+int64_t kernel_execution_count(const struct kernel *k);
+pid_t kernel_pid(const struct kernel *k);              /* 0: none now */
+const char *kernel_last_words(const struct kernel *k); /* of a process that failed; "" if none */
+json_t *kernel_json(const struct kernel *k);           /* the API's kernel object; caller owns */
+
+/* -ERR_UNAVAILABLE when not live. */
+int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err);
+void kernel_interrupt(struct kernel *k);
+/* Ends the process and starts anew, also when dead; `generation` + 1. */
+void kernel_restart(struct kernel *k);
+/* The watchdog's: like a death, told as oom. */
+void kernel_kill_oom(struct kernel *k);
+/* Variables for the running process (silently) and every later one; merges. Before any execution.
+ */
+void kernel_set_env(struct kernel *k, json_t *env_borrowed);
+
+/*
+ * Calls fn once: when the kernel takes requests (and its env is set), or is dead. Not before this
+ * returns. kernel_wait_cancel() takes it back.
+ */
+struct kernel_wait;
+struct kernel_wait *kernel_wait_settled(struct kernel *k, void (*fn)(void *ctx), void *ctx);
+void kernel_wait_cancel(struct kernel_wait *w);

@@ -1,0 +1,16 @@
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* How every kernel of this sandbox is started: from the runner's options, constant afterwards. */
+struct kernel_cfg {
+    const char *python;    /* interpreter with ipykernel */
+    const char *launcher;  /* launcher.py */
+    const char *run_dir;   /* private directories are made in it, one per kernel process */
+    const char *cwd;       /* working directory unless the kernel names another: the files root */
+    uint64_t memory_bytes; /* RLIMIT_DATA of a kernel; 0: none */
+    unsigned pids;         /* RLIMIT_NPROC; 0: none */
+    int64_t start_timeout_ms; /* from exec to the kernel's first answer */
+    bool is_init;             /* the runner is PID 1 of its namespace */
+};

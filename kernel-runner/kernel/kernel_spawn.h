@@ -1,0 +1,23 @@
+#pragma once
+#include "kernel-runner/kernel/kernel_cfg.h"
+#include "lib/base/err.h"
+
+/*
+ * Starts one kernel process: its own session and process group, no inherited descriptors, a cleared
+ * environment plus `env`, limits, no new privileges. Does not wait for it.
+ */
+struct kernel_process {
+    pid_t pid;
+    int exec_errno_fd; /* readable: an errno when exec failed, EOF when it succeeded */
+    int output_fd;     /* what it writes to fd 1 and 2 before ipykernel captures them */
+};
+
+struct kernel_spawn {
+    const struct kernel_cfg *cfg;
+    const char *conn_file;
+    const char *private_dir; /* HOME, IPYTHONDIR and temporary files of the kernel live there */
+    const char *cwd;         /* absolute; the files root when it is gone */
+    const char *const *env;  /* "NAME=value", ended by NULL: the user's */
+};
+
+int kernel_spawn(const struct kernel_spawn *spawn, struct kernel_process *ret, struct err *err);

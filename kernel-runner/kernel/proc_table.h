@@ -1,0 +1,35 @@
+#pragma once
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * The processes of this PID namespace, read from /proc: who descends from whom, and how much memory
+ * they hold. Only meaningful where the runner is PID 1; elsewhere the kernel's own session stands
+ * for what descends from it.
+ */
+#define PROC_TABLE_MAX 8192 /* beyond it, entries are not read; the pids limit is far below */
+
+struct proc_entry {
+    pid_t pid, ppid, session;
+    uint64_t rss_bytes; /* upper bound of its PSS */
+};
+struct proc_table {
+    struct proc_entry *entries;
+    size_t len;
+};
+
+void proc_table_read(struct proc_table *t); /* empty when /proc cannot be read */
+void proc_table_done(struct proc_table *t);
+/* Is `pid` the process `root` or a descendant of it (by parent, or by session)? */
+bool proc_table_descends(const struct proc_table *t, pid_t pid, pid_t root);
+/* Proportional memory of one process from smaps_rollup, or its RSS where that is not readable. */
+uint64_t proc_pss_bytes(const struct proc_entry *e);
+
+/*
+ * Kills what belongs to a dead or dying kernel: all processes that descend from none of `keep`
+ * (other kernels) and are not the runner. With no kernel to keep, one kill(-1) reaches all at
+ * once; otherwise rounds until none is left, at most 50.
+ */
+void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
