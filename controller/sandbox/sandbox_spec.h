@@ -1,20 +1,14 @@
 #pragma once
+#include "lib/api/limits.h"
 #include "lib/base/err.h"
 #include "lib/json/jsonx.h"
 
 #include <stdint.h>
 
-/* Ceilings of what a caller may ask of a new sandbox. */
-#define SANDBOX_NAME_MAX        128 /* bytes */
-#define SANDBOX_LABELS_MAX      32
-#define SANDBOX_LABEL_KEY_MAX   63  /* letters, digits, "-_./", alphanumeric at both ends */
-#define SANDBOX_LABEL_VALUE_MAX 253 /* bytes */
-#define SANDBOX_ENV_MAX         128
-#define SANDBOX_ENV_KEY_MAX     256
-#define SANDBOX_ENV_VALUE_MAX   (32 * 1024)
-#define SANDBOX_TIMEOUT_MAX_S   (30.0 * 24 * 3600)
-#define SANDBOX_BODY_MAX        (6 * 1024 * 1024) /* of POST /api/sandboxes */
-#define IDEMPOTENCY_KEY_MAX     255               /* bytes of visible ASCII */
+/* Ceilings of what a caller may ask of a new sandbox: lib/api/limits.h, and these. */
+#define SANDBOX_ENV_KEY_MAX 256
+#define SANDBOX_BODY_MAX    LIMIT_JSON_BODY_BYTES /* of POST /api/sandboxes */
+#define IDEMPOTENCY_KEY_MAX 255                   /* bytes of visible ASCII */
 
 /* What the body of POST /api/sandboxes says, checked, with the controller's defaults filled in. */
 struct sandbox_spec {
