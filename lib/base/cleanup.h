@@ -8,7 +8,7 @@
 #define _cleanup_(fn) __attribute__((cleanup(fn)))
 
 /* Makes x_freep() out of x_free() for a pointer type. */
-#define DEFINE_CLEANUP(type, fn)                                                                   \
+#define DEFINE_CLEANUP(type, fn) /* NOLINTNEXTLINE(bugprone-macro-parentheses) */                  \
     static inline __attribute__((unused)) void fn##p(type *p)                                      \
     {                                                                                              \
         if (*p)                                                                                    \
