@@ -156,7 +156,7 @@ static int write_conn_file(struct kernel_proc *p, char *prefix, char key[65], st
     crypto_random(random, sizeof(random));
     crypto_sha256_hex(random, sizeof(random), key);
     p->conn_file = mem_printf("%s/kernel.json", p->dir);
-    return jp_conn_file_write(p->conn_file, prefix, key, err);
+    return jp_conn_file_write(p->conn_file, prefix, key, "python3", err);
 }
 
 static int start_process(struct kernel_proc *p, struct err *err)

@@ -1,0 +1,458 @@
+/*
+ * Kernel messages become events. Contents are untrusted: what goes into a line is picked member by
+ * member from JSON that was checked and compacted, so a forged message can spoil its own
+ * execution's output but never the form of the log.
+ */
+#include "kernel-runner/exec/exec.h"
+
+#include "lib/api/exec_event.h"
+#include "lib/api/limits.h"
+#include "lib/base/clk.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+
+#include <assert.h>
+
+/* The kernel's messages are at most this long (jp_client's ceiling). */
+#define CONTENT_MAX_BYTES MIB(600)
+#define ERROR_MAX_BYTES   MIB(1)
+#define EXPR_MAX_BYTES    MIB(8)
+
+struct exec *exec_new(struct loop *loop, struct event_log_store *store, const char *id,
+                      struct exec_request *request_take, const struct exec_limits *limits)
+{
+    struct exec *e = MEM_NEW(struct exec);
+    snprintf(e->id, sizeof(e->id), "%s", id);
+    e->request = request_take;
+    e->limits = *limits;
+    e->log = event_log_new(loop, store);
+    e->created_at = clk_wall_us();
+    e->execution_count = -1;
+    buf_init(&e->late, LIMIT_LATE_BYTES);
+    return e;
+}
+
+struct exec *exec_free(struct exec *e)
+{
+    if (!e)
+        return NULL;
+    exec_request_free(e->request);
+    event_log_free(e->log);
+    buf_done(&e->late);
+    free(e->status);
+    free(e->error_json);
+    free(e->user_expressions);
+    free(e);
+    return NULL;
+}
+
+void exec_move(struct exec *e, enum exec_event ev)
+{
+    int next = exec_state_next(e->state, ev);
+    if (next < 0) {
+        log_event(LOG_WARN, "execution_event_unexpected", "execution", e->id, NULL);
+        assert(!"unexpected execution event");
+        return;
+    }
+    e->state = (enum exec_state)next;
+}
+
+static uint64_t next_seq(const struct exec *e)
+{
+    return event_log_lines(e->log) + 1;
+}
+
+/* Control events always go in; only outputs are limited. */
+static void append(struct exec *e, struct slice line)
+{
+    struct err err;
+    if (event_log_append(e->log, line, &err) == 0)
+        return;
+    log_event(LOG_ERROR, "event_lost", "execution", e->id, "error", err.text, NULL);
+    e->truncated = true;
+    e->truncated_bytes += line.len;
+}
+
+static void append_done(struct exec *e, struct buf *line)
+{
+    append(e, buf_slice(line));
+    buf_done(line);
+}
+
+/* An output line: within the limit it is kept, beyond it counted, and the place marked once. */
+static void append_output(struct exec *e, struct slice line)
+{
+    if (!e->truncated && event_log_bytes(e->log) + line.len <= e->limits.output_bytes) {
+        append(e, line);
+        return;
+    }
+    if (!e->truncated) {
+        e->truncated = true;
+        struct buf mark;
+        buf_init(&mark, KIB(1));
+        exec_event_truncated(&mark, next_seq(e), event_log_bytes(e->log));
+        append_done(e, &mark);
+    }
+    e->truncated_bytes += line.len;
+}
+
+void exec_put_queued(struct exec *e, unsigned position)
+{
+    struct buf line;
+    buf_init(&line, KIB(1));
+    exec_event_queued(&line, next_seq(e), e->id, position);
+    append_done(e, &line);
+}
+
+void exec_begin(struct exec *e)
+{
+    if (e->started_us)
+        return;
+    e->started_at = clk_wall_us();
+    e->started_us = clk_mono_us();
+}
+
+void exec_put_started(struct exec *e)
+{
+    if (e->started_put)
+        return;
+    exec_begin(e);
+    e->started_put = true;
+    struct buf line;
+    buf_init(&line, KIB(1));
+    exec_event_started(&line, next_seq(e), e->id, e->execution_count, e->kernel_id, e->generation);
+    append_done(e, &line);
+}
+
+/* ---- outputs ---- */
+
+/* One output after the end: kept as the output object alone, up to a ceiling. */
+static void put_late(struct exec *e, struct slice output)
+{
+    if (buf_reserve(&e->late, output.len + 1) < 0) {
+        e->late_dropped++;
+        return;
+    }
+    buf_append_slice(&e->late, output);
+    buf_append_char(&e->late, '\n');
+}
+
+static void put_output(struct exec *e, struct slice output)
+{
+    if (e->state == EXEC_DONE) {
+        put_late(e, output);
+        return;
+    }
+    struct buf line;
+    buf_init(&line, output.len + KIB(1));
+    exec_event_output(&line, next_seq(e), output);
+    append_output(e, buf_slice(&line));
+    buf_done(&line);
+}
+
+/* Bytes of escaped text up to `max` that cut neither an escape sequence nor a character. */
+static size_t cut_escaped(struct slice s, size_t max)
+{
+    if (s.len <= max)
+        return s.len;
+    size_t i = 0;
+    while (i < max) {
+        const char *esc = memchr(s.ptr + i, '\\', max - i);
+        if (!esc) {
+            i = max;
+            break;
+        }
+        size_t at = (size_t)(esc - s.ptr);
+        size_t len = s.ptr[at + 1] == 'u' ? 6 : 2;
+        /* A surrogate pair stays together. */
+        if (len == 6 && (s.ptr[at + 2] | 0x20) == 'd' && strchr("89abAB", s.ptr[at + 3]))
+            len = 12;
+        if (at + len > max)
+            return at ? at : len;
+        i = at + len;
+    }
+    while (i > 0 && ((unsigned char)s.ptr[i] & 0xC0) == 0x80)
+        i--;
+    return i;
+}
+
+static bool is_string(struct slice json)
+{
+    return json.len >= 2 && json.ptr[0] == '"';
+}
+
+static struct slice object_or_empty(struct slice json)
+{
+    return json.len && json.ptr[0] == '{' ? json : slice_str("{}");
+}
+
+static struct slice unquote(struct slice json)
+{
+    return slice_make(json.ptr + 1, json.len - 2);
+}
+
+static void put_stream_piece(struct exec *e, const char *name, struct slice text)
+{
+    struct buf line;
+    buf_init(&line, text.len + KIB(1));
+    if (e->state == EXEC_DONE) {
+        buf_printf(&line, "{\"output_type\":\"stream\",\"name\":\"%s\",\"text\":\"", name);
+        buf_append_slice(&line, text);
+        buf_append_str(&line, "\"}");
+        put_late(e, buf_slice(&line));
+    } else {
+        exec_event_stream(&line, next_seq(e), name, text);
+        append_output(e, buf_slice(&line));
+    }
+    buf_done(&line);
+}
+
+static void on_stream(struct exec *e, struct slice content)
+{
+    struct slice name = jsonx_find(content, "name");
+    struct slice text = jsonx_find(content, "text");
+    if (!is_string(text))
+        return;
+    const char *which = slice_eq_str(name, "\"stderr\"") ? "stderr" : "stdout";
+    struct slice rest = unquote(text);
+    while (rest.len) {
+        size_t n = cut_escaped(rest, LIMIT_STREAM_EVENT_BYTES);
+        put_stream_piece(e, which, slice_make(rest.ptr, n));
+        rest = slice_make(rest.ptr + n, rest.len - n);
+    }
+}
+
+static void on_display(struct exec *e, struct slice content, const char *type)
+{
+    struct slice data = object_or_empty(jsonx_find(content, "data"));
+    struct slice metadata = object_or_empty(jsonx_find(content, "metadata"));
+    struct slice transient = jsonx_find(content, "transient");
+    struct slice count = jsonx_find(content, "execution_count");
+    struct buf out;
+    buf_init(&out, content.len + KIB(1));
+    buf_printf(&out, "{\"output_type\":\"%s\"", type);
+    if (strcmp(type, "execute_result") == 0) {
+        buf_append_str(&out, ",\"execution_count\":");
+        buf_append_slice(&out, count.len ? count : slice_str("null"));
+    }
+    buf_append_str(&out, ",\"data\":");
+    buf_append_slice(&out, data);
+    buf_append_str(&out, ",\"metadata\":");
+    buf_append_slice(&out, metadata);
+    if (transient.len > 2 && transient.ptr[0] == '{') {
+        buf_append_str(&out, ",\"transient\":");
+        buf_append_slice(&out, transient);
+    }
+    buf_append_char(&out, '}');
+    put_output(e, buf_slice(&out));
+    buf_done(&out);
+}
+
+/* {ename, evalue, traceback} of an error message or reply; "" when it has not these. */
+static char *error_members(struct slice content)
+{
+    struct slice ename = jsonx_find(content, "ename");
+    struct slice evalue = jsonx_find(content, "evalue");
+    struct slice traceback = jsonx_find(content, "traceback");
+    if (!is_string(ename) || !is_string(evalue))
+        return NULL;
+    if (traceback.len == 0 || traceback.ptr[0] != '[')
+        traceback = slice_str("[]");
+    struct buf out;
+    buf_init(&out, ename.len + evalue.len + traceback.len + 64);
+    buf_append_str(&out, "\"ename\":");
+    buf_append_slice(&out, ename);
+    buf_append_str(&out, ",\"evalue\":");
+    buf_append_slice(&out, evalue);
+    buf_append_str(&out, ",\"traceback\":");
+    buf_append_slice(&out, traceback);
+    return buf_take(&out);
+}
+
+static void note_error(struct exec *e, const char *members)
+{
+    if (strlen(members) > ERROR_MAX_BYTES)
+        return;
+    free(e->error_json);
+    e->error_json = mem_printf("{%s}", members);
+}
+
+static void on_error(struct exec *e, struct slice content)
+{
+    _cleanup_(freep) char *members = error_members(content);
+    if (!members)
+        return;
+    if (e->state != EXEC_DONE)
+        note_error(e, members);
+    _cleanup_(freep) char *out = mem_printf("{\"output_type\":\"error\",%s}", members);
+    put_output(e, slice_str(out));
+}
+
+static void on_update(struct exec *e, struct slice content)
+{
+    struct slice transient = jsonx_find(content, "transient");
+    struct slice id = transient.len ? jsonx_find(transient, "display_id") : transient;
+    if (!is_string(id) || e->state == EXEC_DONE)
+        return;
+    struct buf line;
+    buf_init(&line, content.len + KIB(1));
+    exec_event_update_display(&line, next_seq(e), id, object_or_empty(jsonx_find(content, "data")),
+                              object_or_empty(jsonx_find(content, "metadata")));
+    append_output(e, buf_slice(&line));
+    buf_done(&line);
+}
+
+static void on_clear(struct exec *e, struct slice content)
+{
+    if (e->state == EXEC_DONE)
+        return;
+    struct buf line;
+    buf_init(&line, KIB(1));
+    exec_event_clear_output(&line, next_seq(e), slice_eq_str(jsonx_find(content, "wait"), "true"));
+    append_output(e, buf_slice(&line));
+    buf_done(&line);
+}
+
+static void dispatch(struct exec *e, enum jp_kind kind, struct slice content)
+{
+    switch (kind) {
+    case JP_STREAM:
+        on_stream(e, content);
+        return;
+    case JP_DISPLAY_DATA:
+        on_display(e, content, "display_data");
+        return;
+    case JP_EXECUTE_RESULT:
+        on_display(e, content, "execute_result");
+        return;
+    case JP_UPDATE_DISPLAY_DATA:
+        on_update(e, content);
+        return;
+    case JP_ERROR:
+        on_error(e, content);
+        return;
+    case JP_CLEAR_OUTPUT:
+        on_clear(e, content);
+        return;
+    case JP_OTHER:
+    case JP_STATUS:
+    case JP_EXECUTE_INPUT:
+    case JP_EXECUTE_REPLY:
+    case JP_KERNEL_INFO_REPLY:
+    case JP_INTERRUPT_REPLY:
+    case JP_SHUTDOWN_REPLY:
+    case JP_INPUT_REQUEST:
+    case JP_IOPUB_WELCOME:
+        return;
+    }
+}
+
+void exec_on_iopub(struct exec *e, const struct jp_msg *msg)
+{
+    struct buf content;
+    buf_init(&content, CONTENT_MAX_BYTES);
+    if (jsonx_compact(&content, msg->content) == 0)
+        dispatch(e, msg->kind, buf_slice(&content));
+    else
+        log_event(LOG_WARN, "kernel_message_malformed", "execution", e->id, "type", msg->msg_type,
+                  NULL);
+    buf_done(&content);
+}
+
+static void take_reply(struct exec *e, struct slice content)
+{
+    struct slice status = jsonx_find(content, "status");
+    e->reply_aborted = slice_eq_str(status, "\"aborted\"");
+    e->reply_failed = slice_eq_str(status, "\"error\"");
+    struct slice count = jsonx_find(content, "execution_count");
+    if (count.len > 0 && count.len < 18 && count.ptr[0] >= '0' && count.ptr[0] <= '9')
+        e->execution_count = strtoll(count.ptr, NULL, 10);
+    struct slice expressions = jsonx_find(content, "user_expressions");
+    if (expressions.len > 2 && expressions.len <= EXPR_MAX_BYTES && expressions.ptr[0] == '{')
+        e->user_expressions = mem_dup_n(expressions.ptr, expressions.len);
+    if (!e->reply_failed || e->error_json)
+        return;
+    _cleanup_(freep) char *members = error_members(content);
+    if (members)
+        note_error(e, members);
+}
+
+void exec_on_reply(struct exec *e, const struct jp_msg *msg)
+{
+    if (e->got_reply)
+        return;
+    e->got_reply = true;
+    struct buf content;
+    buf_init(&content, CONTENT_MAX_BYTES);
+    if (jsonx_compact(&content, msg->content) == 0)
+        take_reply(e, buf_slice(&content));
+    buf_done(&content);
+}
+
+void exec_on_input_request(struct exec *e, const struct jp_msg *msg)
+{
+    struct buf content, line;
+    buf_init(&content, MIB(1));
+    buf_init(&line, MIB(2));
+    struct slice prompt = slice_str("\"\"");
+    bool password = false;
+    if (jsonx_compact(&content, msg->content) == 0) {
+        struct slice given = jsonx_find(buf_slice(&content), "prompt");
+        prompt = is_string(given) ? given : prompt;
+        password = slice_eq_str(jsonx_find(buf_slice(&content), "password"), "true");
+    }
+    exec_event_input_request(&line, next_seq(e), prompt, password);
+    append_done(e, &line);
+    buf_done(&content);
+}
+
+/* ---- the end ---- */
+
+double exec_duration_ms(const struct exec *e)
+{
+    if (!e->started_us)
+        return -1;
+    int64_t end = e->ended_us ? e->ended_us : clk_mono_us();
+    return (double)(end - e->started_us) / 1000.0;
+}
+
+const char *exec_verdict(const struct exec *e)
+{
+    switch (e->stop) {
+    case EXEC_STOP_TIMEOUT:
+        return "timeout";
+    case EXEC_STOP_INTERRUPT:
+    case EXEC_STOP_CANCEL:
+    case EXEC_STOP_RESTART:
+        return "interrupted";
+    case EXEC_STOP_NONE:
+        break;
+    }
+    if (e->reply_aborted)
+        return "aborted";
+    return e->reply_failed ? "error" : "ok";
+}
+
+void exec_finish(struct exec *e, const char *status, const char *error_json)
+{
+    exec_move(e, EXEC_EV_FINISH);
+    e->ended_at = clk_wall_us();
+    e->ended_us = clk_mono_us();
+    e->status = mem_dup_str(status);
+    if (error_json) {
+        free(e->error_json);
+        e->error_json = mem_dup_str(error_json);
+    }
+    struct exec_done done = {.status = status,
+                             .execution_count = e->execution_count,
+                             .duration_ms = exec_duration_ms(e),
+                             .generation = e->generation,
+                             .truncated_bytes = e->truncated_bytes,
+                             .error_json = slice_str(e->error_json),
+                             .user_expressions_json = slice_str(e->user_expressions)};
+    struct buf line;
+    buf_init(&line, ERROR_MAX_BYTES + EXPR_MAX_BYTES + KIB(4));
+    exec_event_done(&line, next_seq(e), &done);
+    append_done(e, &line);
+    event_log_end(e->log);
+}

@@ -1,0 +1,77 @@
+#pragma once
+#include "kernel-runner/exec/event_log.h"
+#include "kernel-runner/exec/exec_request.h"
+#include "kernel-runner/exec/exec_state.h"
+#include "kernel-runner/kernel/kernel.h"
+
+#include <uthash.h>
+
+#define EXEC_HASH_SIZE 65
+
+/* Why a running execution was told to stop; decides its verdict when the kernel comes to rest. */
+enum exec_stop {
+    EXEC_STOP_NONE,
+    EXEC_STOP_TIMEOUT,
+    EXEC_STOP_INTERRUPT,
+    EXEC_STOP_CANCEL,
+    EXEC_STOP_RESTART
+};
+
+/* Limits of output, from the runner's options. */
+struct exec_limits {
+    uint64_t output_bytes; /* one execution's log */
+};
+
+/*
+ * One execution: its request, its event log, its verdict. It knows how to turn kernel messages into
+ * events; when it runs is the queue's business (exec_queue.h).
+ */
+struct exec {
+    char id[ID_EXEC_MAX + 1];
+    char body_hash[EXEC_HASH_SIZE]; /* of the request's body: a repeat must be the same */
+    char kernel_id[ID_UUID_SIZE];
+    unsigned generation; /* of the process it was sent to; before that the kernel's */
+    struct exec_request *request;
+    enum exec_state state;
+    enum exec_stop stop;
+    struct event_log *log;
+    struct exec_limits limits;
+
+    int64_t created_at, started_at, ended_at; /* wall, µs; 0: not yet */
+    int64_t started_us, ended_us;             /* monotonic */
+    int64_t execution_count;                  /* -1: none */
+    bool got_busy, got_input, got_reply, got_idle, reply_aborted, reply_failed;
+    bool started_put; /* the `started` event is written */
+    bool truncated;
+    uint64_t truncated_bytes;
+    char *status;           /* the verdict once done */
+    char *error_json;       /* NULL: none */
+    char *user_expressions; /* JSON object text, or NULL */
+    struct buf late;        /* outputs after the end: JSON objects, one a line */
+    uint64_t late_dropped;
+
+    struct exec_queue *queue; /* NULL once done */
+    struct exec *prev, *next; /* in the queue, or in the list of finished ones */
+    UT_hash_handle hh;        /* in the store, by id */
+    unsigned readers;         /* who hold it; an expired one is freed when the last leaves */
+    bool expired;
+};
+
+struct exec *exec_new(struct loop *loop, struct event_log_store *store, const char *id,
+                      struct exec_request *request_take, const struct exec_limits *limits);
+struct exec *exec_free(struct exec *e);
+
+void exec_move(struct exec *e, enum exec_event ev);
+void exec_put_queued(struct exec *e, unsigned position);
+/* The clock begins; the event waits for the execution count where one is to come. */
+void exec_begin(struct exec *e);
+void exec_put_started(struct exec *e); /* once; nothing when it was written already */
+/* An IOPub message whose parent is this execution: output, clear, update, error. */
+void exec_on_iopub(struct exec *e, const struct jp_msg *msg);
+void exec_on_reply(struct exec *e, const struct jp_msg *msg);
+void exec_on_input_request(struct exec *e, const struct jp_msg *msg);
+/* Ends it: writes `done`. error_json may be NULL (then what the code raised stays). */
+void exec_finish(struct exec *e, const char *status, const char *error_json);
+/* The verdict by reply and stop reason, once reply and idle came. */
+const char *exec_verdict(const struct exec *e);
+double exec_duration_ms(const struct exec *e); /* < 0: never started */

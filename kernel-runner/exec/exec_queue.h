@@ -1,0 +1,45 @@
+#pragma once
+#include "kernel-runner/exec/exec_store.h"
+#include "kernel-runner/kernel/kernel.h"
+
+/*
+ * The API executions of one kernel: one at a time, first come first served. Owns the kernel's
+ * events. It guarantees that every execution it took gets its one `done` in bounded time: by reply
+ * and idle, by timeout and kill, or by the kernel's death.
+ */
+struct exec_queue;
+
+struct exec_queue_cfg {
+    struct loop *loop;
+    struct exec_store *store;
+    struct kernel *kernel;
+    /* Something began or ended, for idle clocks and metrics. May be NULL. */
+    void (*on_started)(void *ctx, const struct exec *e);
+    void (*on_done)(void *ctx, const struct exec *e);
+    void *ctx;
+};
+
+#define EXEC_START_GRACE_MS 2000 /* sent, nothing ahead, no busy: its clock starts all the same */
+#define EXEC_KILL_GRACE_MS  2000 /* interrupted, not at rest: the kernel is killed */
+
+struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg);
+/* Ends what runs and waits (`cancelled`), and lets go of the kernel. NULL ok. */
+struct exec_queue *exec_queue_free(struct exec_queue *q);
+struct kernel *exec_queue_kernel(struct exec_queue *q);
+size_t exec_queue_outstanding(const struct exec_queue *q); /* running and waiting */
+
+/*
+ * Queues e, whose clock will be default_timeout_ms unless it has its own. ERR_LIMIT: 256 wait;
+ * ERR_KERNEL_DEAD; ERR_GENERATION_MISMATCH. On failure e is the caller's.
+ */
+int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeout_ms,
+                    struct err *err);
+/* Ends it, queued or running; a running one's kernel is killed when it does not stop in 2 s. */
+void exec_queue_cancel(struct exec_queue *q, struct exec *e);
+/* Interrupts what runs, also a notebook's; never kills. */
+void exec_queue_interrupt(struct exec_queue *q);
+/* Ends what runs (`interrupted`) and waits (`cancelled`), and replaces the process. */
+void exec_queue_restart(struct exec_queue *q);
+int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, struct err *err);
+/* Ends everything with `cancelled` (the sandbox is going away). */
+void exec_queue_cancel_all(struct exec_queue *q);

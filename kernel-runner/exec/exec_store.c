@@ -1,0 +1,159 @@
+/*
+ * The store owns every execution. `all` finds them by id; `finished` lists those that are done,
+ * oldest first, which is the order of expiry. An expired execution leaves both, its id goes to a
+ * ring, and its memory goes when its last reader leaves.
+ */
+#include "kernel-runner/exec/exec_store.h"
+
+#include "lib/api/limits.h"
+#include "lib/base/clk.h"
+#include "lib/base/mem.h"
+
+#include <utlist.h>
+
+struct exec_store {
+    struct exec_store_cfg cfg;
+    struct event_log_store logs;
+    struct exec *all;      /* uthash */
+    struct exec *finished; /* utlist, oldest first */
+    unsigned n_finished;
+    char (*expired)[ID_EXEC_MAX + 1]; /* ring */
+    size_t n_expired;
+    struct loop_timer *timer;
+};
+
+static void expire(struct exec_store *s, struct exec *e)
+{
+    HASH_DEL(s->all, e);
+    DL_DELETE(s->finished, e);
+    s->n_finished--;
+    memcpy(s->expired[s->n_expired % LIMIT_EXPIRED_IDS], e->id, sizeof(e->id));
+    s->n_expired++;
+    e->expired = true;
+    if (e->readers == 0)
+        exec_free(e);
+}
+
+static void on_timer(void *ctx)
+{
+    struct exec_store *s = ctx;
+    int64_t now = clk_mono_us();
+    while (s->finished && now - s->finished->ended_us >= LIMIT_EXEC_KEPT_MS * INT64_C(1000))
+        expire(s, s->finished);
+    if (!s->finished)
+        return;
+    int64_t left = LIMIT_EXEC_KEPT_MS - (now - s->finished->ended_us) / 1000;
+    loop_timer_start(s->timer, left + 1, 0);
+}
+
+struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
+{
+    struct exec_store *s = MEM_NEW(struct exec_store);
+    s->cfg = *cfg;
+    s->logs.spill_dir_fd = cfg->spill_dir_fd;
+    s->expired = mem_zero(LIMIT_EXPIRED_IDS, sizeof(*s->expired));
+    s->timer = loop_timer_new(cfg->loop, on_timer, s);
+    return s;
+}
+
+struct exec_store *exec_store_free(struct exec_store *s)
+{
+    if (!s)
+        return NULL;
+    struct exec *e, *next;
+    HASH_ITER (hh, s->all, e, next) {
+        HASH_DEL(s->all, e);
+        exec_free(e);
+    }
+    loop_timer_free(s->timer);
+    free(s->expired);
+    free(s);
+    return NULL;
+}
+
+struct exec *exec_store_add(struct exec_store *s, const char *id, const char *body_hash,
+                            struct exec_request *request_take)
+{
+    struct exec *e = exec_new(s->cfg.loop, &s->logs, id, request_take, &s->cfg.limits);
+    snprintf(e->body_hash, sizeof(e->body_hash), "%s", body_hash);
+    HASH_ADD_STR(s->all, id, e);
+    return e;
+}
+
+void exec_store_forget(struct exec_store *s, struct exec *e)
+{
+    HASH_DEL(s->all, e);
+    exec_free(e);
+}
+
+int exec_store_lookup(struct exec_store *s, const char *id, struct exec **ret, struct err *err)
+{
+    struct exec *e = NULL;
+    HASH_FIND_STR(s->all, id, e);
+    if (e) {
+        *ret = e;
+        return 0;
+    }
+    size_t n = MIN(s->n_expired, (size_t)LIMIT_EXPIRED_IDS);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(s->expired[i], id) == 0)
+            return err_set(err, ERR_EXPIRED,
+                           "execution %s is over and its record was dropped: the last %d are kept, "
+                           "for 15 minutes",
+                           id, LIMIT_EXECS_KEPT);
+    return EXEC_UNKNOWN;
+}
+
+void exec_store_finished(struct exec_store *s, struct exec *e)
+{
+    DL_APPEND(s->finished, e);
+    s->n_finished++;
+    if (s->n_finished > LIMIT_EXECS_KEPT)
+        expire(s, s->finished);
+    if (!loop_timer_active(s->timer))
+        loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
+    exec_store_trim(s);
+}
+
+void exec_store_trim(struct exec_store *s)
+{
+    if (s->logs.memory_bytes > LIMIT_LOGS_MEMORY_BYTES) {
+        struct exec *e;
+        DL_FOREACH (s->finished, e) {
+            event_log_spill(e->log);
+            if (s->logs.memory_bytes <= LIMIT_LOGS_MEMORY_BYTES / 2)
+                break;
+        }
+    }
+    /* Those with readers expire too: their readers keep what they hold, and the sum is a bound on
+     * what can still be asked for. */
+    while (s->finished && s->logs.memory_bytes + s->logs.spilled_bytes > s->cfg.total_output_bytes)
+        expire(s, s->finished);
+}
+
+void exec_store_hold(struct exec *e)
+{
+    e->readers++;
+}
+
+void exec_store_release(struct exec_store *s, struct exec *e)
+{
+    (void)s;
+    e->readers--;
+    if (e->readers == 0 && e->expired)
+        exec_free(e);
+}
+
+void exec_store_each(struct exec_store *s, const char *state,
+                     void (*fn)(void *ctx, const struct exec *e), void *ctx)
+{
+    /* uthash keeps the order of insertion: backwards is newest first. */
+    if (!s->all)
+        return;
+    struct exec *e = ELMT_FROM_HH(s->all->hh.tbl, s->all->hh.tbl->tail);
+    while (e) {
+        if (!state || strcmp(exec_state_name(e->state), state) == 0)
+            fn(ctx, e);
+        e = e->hh.prev;
+    }
+}

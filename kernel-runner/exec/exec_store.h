@@ -1,0 +1,41 @@
+#pragma once
+#include "kernel-runner/exec/exec.h"
+
+/*
+ * Every execution this sandbox knows, by id, and the retention: finished ones are kept until there
+ * are LIMIT_EXECS_KEPT newer, or 15 minutes, or their logs need the room; then their ids answer
+ * ERR_EXPIRED for a while.
+ */
+struct exec_store;
+
+struct exec_store_cfg {
+    struct loop *loop;
+    int spill_dir_fd; /* stays the caller's; -1: memfd */
+    struct exec_limits limits;
+    uint64_t total_output_bytes; /* all logs together */
+};
+
+struct exec_store *exec_store_new(const struct exec_store_cfg *cfg);
+struct exec_store *exec_store_free(struct exec_store *s); /* no readers may be left; NULL ok */
+
+/* Makes an execution, not yet queued. The id must be unused (exec_store_lookup() first). */
+struct exec *exec_store_add(struct exec_store *s, const char *id, const char *body_hash,
+                            struct exec_request *request_take);
+/* Takes back one that could not be queued. */
+void exec_store_forget(struct exec_store *s, struct exec *e);
+
+/* 0: found. EXEC_UNKNOWN: never seen. < 0: ERR_EXPIRED. */
+enum { EXEC_UNKNOWN = 1 };
+int exec_store_lookup(struct exec_store *s, const char *id, struct exec **ret, struct err *err);
+/* The queue tells that it is done; it moves to the finished list. */
+void exec_store_finished(struct exec_store *s, struct exec *e);
+/* Logs grew: spill or expire as the ceilings need. Cheap when nothing is to do. */
+void exec_store_trim(struct exec_store *s);
+
+/* A holder keeps an expired execution's memory alive (streams, waiting answers). */
+void exec_store_hold(struct exec *e);
+void exec_store_release(struct exec_store *s, struct exec *e);
+
+/* Calls fn for each, newest first; state NULL: all. */
+void exec_store_each(struct exec_store *s, const char *state,
+                     void (*fn)(void *ctx, const struct exec *e), void *ctx);
