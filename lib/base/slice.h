@@ -32,5 +32,5 @@ static inline bool slice_eq_str(struct slice a, const char *s)
 static inline bool slice_starts(struct slice a, const char *prefix)
 {
     size_t n = strlen(prefix);
-    return a.len >= n && memcmp(a.ptr, prefix, n) == 0;
+    return a.len >= n && (n == 0 || memcmp(a.ptr, prefix, n) == 0);
 }
