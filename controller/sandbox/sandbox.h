@@ -7,9 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <uthash.h>
-struct sandbox_spec;
 struct sandbox_table;
-struct httpc_call;
 
 /*
  * One sandbox as the controller knows it: a cache of what its runner says, plus where it is.
@@ -19,6 +17,7 @@ struct httpc_call;
  *   CREATING ─started→ WARM ─claim→ CLAIMING ─claimed→ READY ─remove→ TERMINATING ─removed→ GONE
  *   CREATING ─adopted→ READY         a runner that already has an owner was found
  *   CLAIMING ─refused→ WARM          the runner refused the request, and is still nobody's
+ *   CLAIMING ─adopted→ READY         another controller was faster
  *   CREATING, CLAIMING ─failed→ FAILED ─removed→ GONE
  *   WARM, CREATING, CLAIMING ─remove→ TERMINATING
  *   any but GONE ─lost→ GONE
@@ -56,6 +55,8 @@ bool sandbox_next_state(enum sandbox_state from, enum sandbox_event ev, enum san
 #define SANDBOX_TOKEN_SIZE 65 /* 64 hex digits and the NUL */
 
 struct sandbox_watch;
+struct sandbox_op;
+struct removal_waiter;
 
 struct sandbox {
     char id[ID_SANDBOX_SIZE];
@@ -79,6 +80,7 @@ struct sandbox {
     /* controller/sandbox only, below */
     struct sandbox_op *op; /* what is under way, or NULL */
     struct sandbox_watch *watches;
+    struct removal_waiter *waiters;
     UT_hash_handle hh;
 };
 

@@ -30,7 +30,10 @@ struct sandbox_table_hooks {
 
 int sandbox_table_new(struct sandbox_table **ret, struct loop *loop,
                       const struct sandbox_table_cfg *cfg, struct err *err);
-/* Forgets everything without touching the sandboxes; no callback comes after. NULL ok. */
+/*
+ * Forgets everything without touching the sandboxes; no callback comes after. The backend must
+ * have been closed, and whoever watches sandboxes have stopped. NULL ok.
+ */
 struct sandbox_table *sandbox_table_free(struct sandbox_table *t);
 void sandbox_table_set_hooks(struct sandbox_table *t, const struct sandbox_table_hooks *hooks,
                              void *ctx);
@@ -62,7 +65,8 @@ int sandbox_start(struct sandbox_table *t, sandbox_start_fn done, void *ctx, str
 
 /*
  * Gives a WARM sandbox to its owner. `done` gets the API's sandbox object (borrowed, with kernel).
- * On ERR_INVALID it is WARM again; on any other error it is being removed.
+ * On ERR_INVALID it is WARM again; on any other error it is being removed (or somebody else's) and
+ * sb is NULL. Failing at once (< 0) also removes it.
  */
 typedef void (*sandbox_json_fn)(void *ctx, struct sandbox *sb, json_t *json, const struct err *err);
 int sandbox_claim(struct sandbox *sb, const char *owner, const struct sandbox_spec *spec,
@@ -78,7 +82,10 @@ int sandbox_describe(struct sandbox_describe **ret, struct sandbox *sb, sandbox_
                      void *ctx, struct err *err);
 struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d); /* NULL ok */
 
-/* Any number of callers may wait for the same removal. done may be NULL. */
+/*
+ * Any number of callers may wait for the same removal. done may be NULL; with an err the backend
+ * failed for now and goes on trying. Never comes before this returns.
+ */
 void sandbox_remove(struct sandbox *sb, sandbox_done_fn done, void *ctx);
 /* Removes all; `done` when the last is gone or the deadline passed (err then says how many). */
 void sandbox_table_remove_all(struct sandbox_table *t, int64_t deadline_ms, sandbox_done_fn done,

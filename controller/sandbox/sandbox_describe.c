@@ -1,0 +1,99 @@
+/*
+ * Why: GET of one sandbox asks its runner, because the kernel's state lives only there. The answer
+ * always comes: from the runner, from its end, or from the deadline.
+ */
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "controller/sandbox/sandbox_internal.h"
+#include "lib/base/mem.h"
+
+#define DESCRIBE_DEADLINE_MS 5000
+
+struct sandbox_describe {
+    struct sandbox *sb;
+    struct runner_call *call;
+    struct loop_defer *defer;
+    struct sandbox_watch watch;
+    sandbox_json_fn done;
+    void *ctx;
+};
+
+struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d)
+{
+    if (!d)
+        return NULL;
+    sandbox_watch_stop(&d->watch);
+    runner_cancel(d->call);
+    loop_defer_free(d->defer);
+    free(d);
+    return NULL;
+}
+
+static void finish(struct sandbox_describe *d, struct sandbox *sb, json_t *json,
+                   const struct err *err)
+{
+    sandbox_json_fn done = d->done;
+    void *ctx = d->ctx;
+
+    sandbox_describe_cancel(d);
+    done(ctx, sb, json, err);
+}
+
+static void on_end(void *ctx, const struct err *err)
+{
+    finish(ctx, NULL, NULL, err);
+}
+
+static void on_info(void *ctx, json_t *info, const struct err *failure)
+{
+    struct sandbox_describe *d = ctx;
+    struct err err = {0};
+
+    d->call = NULL;
+    if (!failure && sandbox_learn(d->sb, info, &err) < 0)
+        failure = &err;
+    if (failure) {
+        err = *failure;
+        if (err.code == ERR_UNAVAILABLE)
+            err.code = ERR_SANDBOX_LOST;
+        err_wrap(&err, "the sandbox does not answer");
+        finish(d, NULL, NULL, &err);
+        return;
+    }
+    _cleanup_(json_decrefp) json_t *json = sandbox_to_json(d->sb, info);
+    finish(d, d->sb, json, NULL);
+}
+
+/* One that is ending is not asked any more. */
+static void on_known(void *ctx)
+{
+    struct sandbox_describe *d = ctx;
+    _cleanup_(json_decrefp) json_t *json = sandbox_to_json(d->sb, NULL);
+
+    finish(d, d->sb, json, NULL);
+}
+
+int sandbox_describe(struct sandbox_describe **ret, struct sandbox *sb, sandbox_json_fn done,
+                     void *ctx, struct err *err)
+{
+    struct sandbox_describe *d = MEM_NEW(struct sandbox_describe);
+
+    d->sb = sb;
+    d->done = done;
+    d->ctx = ctx;
+    if (sb->state == SANDBOX_READY) {
+        int r =
+            runner_info(&d->call, sb->table->cfg.http, sb, DESCRIBE_DEADLINE_MS, on_info, d, err);
+        if (r < 0) {
+            free(d);
+            return r;
+        }
+    } else {
+        d->defer = loop_defer_new(sb->table->loop, on_known, d);
+        loop_defer_post(d->defer);
+    }
+    sandbox_watch_start(&d->watch, sb, on_end, d);
+    *ret = d;
+    return 0;
+}
