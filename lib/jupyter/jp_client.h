@@ -7,8 +7,8 @@ struct loop;
  * The client's four sockets to one kernel process over ipc:// (shell, control and stdin DEALER with
  * one routing id, IOPub SUB ""), connected before the kernel binds. The heartbeat is not used:
  * it lives on while the main thread hangs, and a pidfd tells death sooner.
- * Everything is read without a high-water mark; reading is fair: at most 256 messages or 4 MiB a
- * turn. Messages with a bad signature or form are dropped and counted.
+ * Everything is read without a high-water mark; reading is fair: 256 messages or 4 MiB (and the
+ * message that passes it) at a time, then the loop goes round. Messages with a bad signature or form are dropped and counted.
  */
 struct jp_client;
 
