@@ -1,0 +1,317 @@
+/*
+ * Resolution of user paths beneath one directory. No descriptor of the directory is kept: user code
+ * may delete and remake it, and a kept one would then serve a ghost. It is opened anew for each use
+ * by its real path without following any link, since a link that user code has put in its place
+ * (to /proc/self, say) would show what only the runner may see.
+ */
+#include "kernel-runner/files/file_root.h"
+
+#include "lib/base/mem.h"
+#include "lib/base/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#define RACE_RETRIES 32
+
+struct file_root {
+    struct loop *loop;
+    char *path;
+    uint64_t max_bytes;
+};
+
+static int openat2_fd(int dir, const char *path, int flags, uint64_t resolve)
+{
+    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve};
+    /* EAGAIN: something was renamed meanwhile, and the kernel cannot say whether we are beneath. */
+    for (int i = 0;; i++) {
+        long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+        if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || i >= RACE_RETRIES)
+            return (int)fd;
+    }
+}
+
+/* ---- the directory itself ---- */
+
+static int make_all(const char *path)
+{
+    char part[PATH_MAX];
+    size_t len = strlen(path);
+    if (len >= sizeof(part)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    for (size_t i = 1; i <= len; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (mkdir(part, 0755) < 0 && errno != EEXIST)
+            return -1;
+    }
+    return 0;
+}
+
+static int open_root(const char *path)
+{
+    int flags = O_PATH | O_DIRECTORY;
+    int fd = openat2_fd(AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+    if (fd < 0 && errno == ENOSYS)
+        fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC);
+    return fd;
+}
+
+int file_root_open_dir(const char *root_path, int *ret_fd, struct err *err)
+{
+    int fd = open_root(root_path);
+    if (fd < 0 && errno == ENOENT && make_all(root_path) == 0)
+        fd = open_root(root_path);
+    if (fd < 0 && (errno == ENOTDIR || errno == ELOOP || errno == EEXIST))
+        return err_set(err, ERR_CONFLICT,
+                       "something else stands where the directory of files should be");
+    if (fd < 0)
+        return err_errno(err, "cannot open the directory of files");
+    *ret_fd = fd;
+    return 0;
+}
+
+int file_root_new(struct file_root **ret, struct loop *loop, const char *path, uint64_t max_bytes,
+                  struct err *err)
+{
+    if (make_all(path) < 0)
+        return err_errno(err, "cannot make the directory of files %.500s", path);
+    _cleanup_(freep) char *real = realpath(path, NULL);
+    if (!real)
+        return err_errno(err, "cannot find the directory of files %.500s", path);
+    _cleanup_(closep) int fd = -1;
+    int r = file_root_open_dir(real, &fd, err);
+    if (r < 0)
+        return err_wrap(err, "%.500s", path);
+    struct file_root *root = MEM_NEW(struct file_root);
+    root->loop = loop;
+    root->path = TAKE_PTR(real);
+    root->max_bytes = max_bytes;
+    *ret = root;
+    return 0;
+}
+
+struct file_root *file_root_free(struct file_root *r)
+{
+    if (r) {
+        free(r->path);
+        free(r);
+    }
+    return NULL;
+}
+
+const char *file_root_path(const struct file_root *r)
+{
+    return r->path;
+}
+
+uint64_t file_root_max_bytes(const struct file_root *r)
+{
+    return r->max_bytes;
+}
+
+struct loop *file_root_loop(const struct file_root *r)
+{
+    return r->loop;
+}
+
+/* ---- paths beneath it ---- */
+
+static int refuse(struct err *err)
+{
+    switch (errno) {
+    case ENOENT:
+    case ENOTDIR:
+        return err_set(err, ERR_NOT_FOUND, "there is no such file");
+    case EXDEV:
+        return err_set(err, ERR_FORBIDDEN, "the path leads out of the directory of files");
+    case ELOOP:
+        return err_set(err, ERR_FORBIDDEN, "a link in the path cannot be followed");
+    case ENXIO:
+    case ENODEV:
+        return err_set(err, ERR_CONFLICT, "it is not a regular file");
+    case EAGAIN:
+        return err_set(err, ERR_UNAVAILABLE, "the file is being changed; try again");
+    default:
+        return err_errno(err, "cannot open the file");
+    }
+}
+
+int file_open_walk(int root_fd, const char *path, int flags, int *ret_fd, struct err *err)
+{
+    _cleanup_(closep) int dir = openat(root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (dir < 0)
+        return refuse(err);
+    const char *slash;
+    while ((slash = strchr(path, '/'))) {
+        char part[PATH_PART_MAX + 1];
+        size_t len = MIN((size_t)(slash - path), sizeof(part) - 1);
+        memcpy(part, path, len);
+        part[len] = '\0';
+        /* O_PATH opens a link itself, and O_DIRECTORY then refuses it. */
+        int next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        struct stat st;
+        if (next < 0 && errno == ENOTDIR && fstatat(dir, part, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISLNK(st.st_mode))
+            errno = ELOOP;
+        if (next < 0)
+            return refuse(err);
+        close(dir);
+        dir = next;
+        path = slash + 1;
+    }
+    int fd = openat(dir, *path ? path : ".", flags | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return refuse(err);
+    *ret_fd = fd;
+    return 0;
+}
+
+int file_open_beneath(int root_fd, const char *path, int flags, int *ret_fd, struct err *err)
+{
+    flags |= O_NONBLOCK | O_NOCTTY;
+    if (flags & O_PATH)
+        flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+    int fd =
+        openat2_fd(root_fd, *path ? path : ".", flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
+    if (fd < 0 && errno == ENOSYS)
+        return file_open_walk(root_fd, path, flags, ret_fd, err);
+    if (fd < 0)
+        return refuse(err);
+    *ret_fd = fd;
+    return 0;
+}
+
+/* Opens the first `len` bytes of path as a folder. */
+static int open_prefix(int root_fd, const char *path, size_t len, int *ret_fd, struct err *err)
+{
+    char prefix[PATH_USER_MAX + 1];
+    len = MIN(len, sizeof(prefix) - 1);
+    memcpy(prefix, path, len);
+    prefix[len] = '\0';
+    return file_open_beneath(root_fd, prefix, O_PATH | O_DIRECTORY, ret_fd, err);
+}
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+int file_open_parent(int root_fd, const char *path, int *ret_fd, const char **ret_name,
+                     struct err *err)
+{
+    int r = path_check_relative(path, strlen(path), err);
+    if (r < 0)
+        return r;
+    const char *name = last_part(path);
+    *ret_name = name;
+    return open_prefix(root_fd, path, name > path ? (size_t)(name - path - 1) : 0, ret_fd, err);
+}
+
+/* Opens one folder of the path, or makes it in `parent`. */
+static int make_prefix(int root_fd, int parent, const char *path, size_t len, int *ret_fd,
+                       size_t *made, struct err *err)
+{
+    int r = open_prefix(root_fd, path, len, ret_fd, err);
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    char name[PATH_PART_MAX + 1];
+    size_t start = len;
+    while (start > 0 && path[start - 1] != '/')
+        start--;
+    size_t n = MIN(len - start, sizeof(name) - 1);
+    memcpy(name, path + start, n);
+    name[n] = '\0';
+    if (mkdirat(parent, name, 0755) == 0) {
+        *made = *made ? *made : len;
+    } else if (errno == EEXIST) { /* a file, or a link that leads nowhere */
+        struct stat st;
+        if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+            return err_set(err, ERR_CONFLICT, "a part of the path is a file, not a folder");
+    } else {
+        return err_errno(err, "cannot make a folder");
+    }
+    return open_prefix(root_fd, path, len, ret_fd, err);
+}
+
+int file_make_parent(int root_fd, const char *path, int *ret_fd, const char **ret_name,
+                     size_t *ret_made, struct err *err)
+{
+    int depth = 0;
+    *ret_made = 0;
+    int r = file_open_parent(root_fd, path, ret_fd, ret_name, err);
+    if (r != -ERR_NOT_FOUND)
+        return r;
+    for (const char *p = path; *p; p++)
+        depth += *p == '/';
+    if (depth > FILE_DEPTH_MAX)
+        return err_field(err, "path", "the path has more than %d folders", FILE_DEPTH_MAX);
+    _cleanup_(closep) int dir = -1;
+    r = open_prefix(root_fd, path, 0, &dir, err);
+    for (const char *p = strchr(path, '/'); p && r == 0; p = strchr(p + 1, '/')) {
+        int next = -1;
+        r = make_prefix(root_fd, dir, path, (size_t)(p - path), &next, ret_made, err);
+        close(dir);
+        dir = next;
+    }
+    if (r < 0) {
+        file_remove_made(root_fd, path, *ret_made);
+        *ret_made = 0;
+        return r;
+    }
+    *ret_fd = TAKE_FD(dir);
+    return 0;
+}
+
+void file_remove_made(int root_fd, const char *path, size_t made)
+{
+    if (made == 0)
+        return;
+    const char *end = strrchr(path, '/');
+    for (size_t len = end ? (size_t)(end - path) : 0; len >= made;) {
+        char folder[PATH_USER_MAX + 1];
+        memcpy(folder, path, len);
+        folder[len] = '\0';
+        _cleanup_(closep) int parent = -1;
+        const char *name = NULL;
+        if (file_open_parent(root_fd, folder, &parent, &name, NULL) == 0 &&
+            unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+            return;
+        if (name == folder || !name)
+            return;
+        len = (size_t)(name - folder - 1);
+    }
+}
+
+int file_open_read(const struct file_root *r, const char *path, int *ret_fd, struct stat *ret_stat,
+                   struct err *err)
+{
+    int rc = path_check_relative(path, strlen(path), err);
+    if (rc < 0)
+        return rc;
+    _cleanup_(closep) int root_fd = -1;
+    rc = file_root_open_dir(r->path, &root_fd, err);
+    if (rc < 0)
+        return rc;
+    _cleanup_(closep) int fd = -1;
+    rc = file_open_beneath(root_fd, path, O_RDONLY, &fd, err);
+    if (rc < 0)
+        return rc;
+    if (fstat(fd, ret_stat) < 0)
+        return err_errno(err, "cannot read the file");
+    if (S_ISDIR(ret_stat->st_mode))
+        return err_set(err, ERR_CONFLICT, "it is a directory; list it with ?dir=");
+    if (!S_ISREG(ret_stat->st_mode))
+        return err_set(err, ERR_CONFLICT, "it is not a regular file");
+    *ret_fd = TAKE_FD(fd);
+    return 0;
+}
