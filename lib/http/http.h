@@ -55,7 +55,8 @@ struct http_server_cfg {
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
     int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */
-    int body_deadline_ms;     /* HTTP_BODY_BUFFER bodies complete within this; default 60000 */
+    int body_deadline_ms;     /* HTTP_BODY_BUFFER bodies complete within this, HTTP_BODY_STREAM ones
+                                 come     on; default 60000 */
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
     unsigned max_connections; /* default 4096; above, new ones are closed at once */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
@@ -83,6 +84,8 @@ const char *http_query(const struct http_request *req,
                        const char *name); /* decoded; NULL: absent */
 const char *http_param(const struct http_request *req,
                        const char *name); /* of the route; never NULL */
+const char *http_param_raw(const struct http_request *req,
+                           const char *name); /* escapes as received; never NULL */
 const char *
 http_request_id(const struct http_request *req);        /* X-Request-Id: given (if sane) or made */
 struct slice http_body(const struct http_request *req); /* HTTP_BODY_BUFFER */
@@ -125,6 +128,8 @@ void http_answer_take(struct http_request *req, int status, const char *type, ch
 void http_answer_json(struct http_request *req, int status, json_t *json_take);
 /* problem+json from err (RFC 9457); 429 and 503 get Retry-After: 1 unless it was set. */
 void http_answer_err(struct http_request *req, const struct err *err);
+/* The same object, for answers that add members to it. */
+json_t *http_problem_json(const struct err *err);
 /* len bytes of the file from offset; takes over fd. */
 void http_answer_fd(struct http_request *req, int status, const char *type, int fd_take,
                     uint64_t offset, uint64_t len);

@@ -1,0 +1,379 @@
+/*
+ * A request from its URI to its end, as libmicrohttpd calls us. Facts of 0.9.75 this relies on:
+ * the access handler is called at the headers, for each piece of body, at the end, and again after
+ * each resume; an answer is taken at the headers (then the connection closes) or at the end, not
+ * in between, so an early answer waits until the body was drained; suspending is safe only inside
+ * the access handler and the content reader. What cannot wait (a body above every bound, a
+ * deadline) is written to the socket by http_conn_answer_raw().
+ */
+#include "lib/base/clk.h"
+#include "lib/base/mem.h"
+#include "lib/base/parse.h"
+#include "lib/http/http_internal.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <strings.h>
+
+static bool sane_id(const char *s)
+{
+    size_t len = s ? strlen(s) : 0;
+    if (len == 0 || len > HTTP_REQUEST_ID_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)s[i]) && !strchr("-_.:", s[i]))
+            return false;
+    return true;
+}
+
+static void make_id(struct http_request *req)
+{
+    /* splitmix64: distinct for each count, unlike between processes; not a secret. */
+    struct http_server *s = req->server;
+    uint64_t z = s->id_seed + ++s->id_count * 0x9E3779B97F4A7C15ULL;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9ULL;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBULL;
+    snprintf(req->id, sizeof(req->id), "%016llx", (unsigned long long)(z ^ (z >> 31)));
+}
+
+/* Path and query of the request target; "http://host" before the path is skipped (RFC 9112 3.2.2).
+ */
+static void split_target(struct http_request *req)
+{
+    const char *target = req->uri;
+    if (strncasecmp(target, "http://", 7) == 0 || strncasecmp(target, "https://", 8) == 0) {
+        target = strstr(target, "://") + 3;
+        target += strcspn(target, "/?");
+    }
+    size_t len = strcspn(target, "?");
+    req->path_own = len > 0 ? mem_dup_n(target, len) : mem_dup_str("/");
+    req->path = req->path_own;
+    req->query = target[len] ? target + len + 1 : "";
+}
+
+void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    struct http_server *s = cls;
+    struct http_request *req = MEM_NEW(struct http_request);
+    req->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    req->server = s;
+    size_t len = uri ? strlen(uri) : 0;
+    req->uri_too_long = len > s->cfg.max_uri_bytes;
+    req->uri = mem_dup_n(len ? uri : "/", MIN(MAX(len, 1U), s->cfg.max_uri_bytes));
+    split_target(req);
+    req->content_length = 0;
+    buf_init(&req->body, 0);
+    make_id(req);
+    req->conn->req = req;
+    /* The first request's headers have their deadline since the connection was made. */
+    if (req->conn->deadline == HTTP_DL_IDLE)
+        http_conn_deadline(req->conn, HTTP_DL_HEADERS);
+    return req;
+}
+
+static void request_free(struct http_request *req)
+{
+    if (req->response)
+        MHD_destroy_response(req->response);
+    for (size_t i = 0; i < req->n_headers; i++) {
+        free(req->headers[i].name);
+        free(req->headers[i].value);
+    }
+    free(req->headers);
+    free(req->problem);
+    buf_done(&req->body);
+    http_query_free(req->queries);
+    free(req->scratch);
+    free(req->path_own);
+    free(req->uri);
+    free(req->method);
+    free(req);
+}
+
+struct header_facts {
+    unsigned hosts, lengths, encodings;
+    bool bad_name;
+};
+
+static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    struct header_facts *facts = cls;
+    facts->hosts += strcasecmp(name, "Host") == 0;
+    facts->lengths += strcasecmp(name, "Content-Length") == 0;
+    facts->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    facts->bad_name |= name[0] == '\0' || name[strcspn(name, " \t\"(),/:;<=>?@[\\]{}")] != '\0';
+    return MHD_YES;
+}
+
+/* What libmicrohttpd lets pass and two readers could understand differently. */
+static int check_framing(struct http_request *req, struct err *err)
+{
+    struct header_facts facts = {0};
+    MHD_get_connection_values(req->conn->mhd, MHD_HEADER_KIND, count_header, &facts);
+    const char *encoding = http_header(req, "Transfer-Encoding");
+    const char *length = http_header(req, "Content-Length");
+    if (facts.bad_name)
+        return err_set(err, ERR_INVALID, "a header has a malformed name");
+    if (facts.hosts > 1 || (facts.hosts == 0 && !req->http_1_0))
+        return err_set(err, ERR_INVALID, "an HTTP/1.1 request needs exactly one Host header");
+    if (facts.lengths + facts.encodings > 1)
+        return err_set(err, ERR_INVALID, "the length of the body is stated more than once");
+    if (encoding && (req->http_1_0 || strcasecmp(encoding, "chunked") != 0))
+        return err_set(err, ERR_INVALID, "the only Transfer-Encoding known here is chunked");
+    uint64_t n = 0;
+    if (length && parse_u64(length, 0, INT64_MAX, &n, NULL) < 0)
+        return err_set(err, ERR_INVALID, "Content-Length is not a length");
+    req->content_length = encoding ? -1 : (int64_t)n;
+    const char *expect = http_header(req, "Expect");
+    req->expects_continue = expect && strcasecmp(expect, "100-continue") == 0 && !req->http_1_0;
+    return 0;
+}
+
+static int check_sizes(struct http_request *req, const char *version, struct err *err)
+{
+    const struct http_server_cfg *cfg = &req->server->cfg;
+    if (req->uri_too_long)
+        return err_set(err, ERR_URI_TOO_LONG, "the request's URI is longer than %zu bytes",
+                       cfg->max_uri_bytes);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(req->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    /* libmicrohttpd's figure includes the request line and the empty line. */
+    size_t line = strlen(req->method) + strlen(req->uri) + strlen(version) + 4;
+    if (info && info->header_size > line + 2 + cfg->max_header_bytes)
+        return err_set(err, ERR_HEADER_TOO_LARGE, "the request's headers exceed %zu bytes",
+                       cfg->max_header_bytes);
+    return 0;
+}
+
+static int find_route(struct http_request *req, struct err *err)
+{
+    req->scratch = mem_alloc(http_router_scratch(req->path));
+    http_router_match(req->server->router, req->method, req->path, req->scratch, &req->match);
+    const struct http_server_cfg *cfg = &req->server->cfg;
+    int r = cfg->before ? cfg->before(cfg->ctx, req, req->match.route, err) : 0;
+    if (r < 0 || req->match.route)
+        return r;
+    if (!req->match.path_known)
+        return err_set(err, ERR_NOT_FOUND, "there is nothing at this path");
+    if (req->match.allow[0])
+        http_set_header(req, "Allow", req->match.allow);
+    return err_set(err, ERR_METHOD_NOT_ALLOWED, "%.32s is not possible here", req->method);
+}
+
+/* The bound of a body that is read to its end before it is refused. */
+static uint64_t drain_max(const struct http_request *req)
+{
+    const struct http_route *route = req->match.route;
+    size_t wanted = route && route->body == HTTP_BODY_BUFFER ? route->max_body : 0;
+    return MAX(wanted, HTTP_DRAIN_MAX);
+}
+
+static int too_large(const struct http_request *req, struct err *err)
+{
+    const struct http_route *route = req->match.route;
+    if (route && route->body == HTTP_BODY_BUFFER)
+        return err_set(err, ERR_TOO_LARGE, "the body is larger than %zu bytes", route->max_body);
+    return err_set(err, ERR_TOO_LARGE, "the body is too large");
+}
+
+static int check_length(struct http_request *req, struct err *err)
+{
+    const struct http_route *route = req->match.route;
+    if (req->content_length < 0 || route->body == HTTP_BODY_STREAM)
+        return 0;
+    uint64_t length = (uint64_t)req->content_length;
+    if ((route->body == HTTP_BODY_BUFFER && length > route->max_body) || length > drain_max(req))
+        return too_large(req, err);
+    return 0;
+}
+
+static void call_handler(struct http_request *req)
+{
+    req->handled = true;
+    req->match.route->handler(req->server->cfg.ctx, req);
+}
+
+/* Headers are complete. Nothing is suspended here: libmicrohttpd would repeat this call. */
+static enum MHD_Result at_headers(struct http_request *req, const char *method, const char *version)
+{
+    struct err err;
+    struct http_conn *c = req->conn;
+    req->phase = HTTP_AT_BODY;
+    req->method = mem_dup_str(method);
+    req->http_1_0 = strcmp(version, "HTTP/1.0") == 0;
+    req->received_us = clk_mono_us();
+    req->server->active++;
+    http_conn_deadline(c, HTTP_DL_NONE);
+    const char *given = http_header(req, "X-Request-Id");
+    if (sane_id(given))
+        memcpy(req->id, given, strlen(given) + 1);
+
+    bool framed = false;
+    int r = check_framing(req, &err);
+    if (r == 0) {
+        framed = true;
+        r = check_sizes(req, version, &err);
+    }
+    if (r == 0)
+        r = find_route(req, &err);
+    if (r == 0)
+        r = check_length(req, &err);
+    if (r < 0)
+        http_answer_err(req, &err);
+    else if (req->match.route->body == HTTP_BODY_BUFFER)
+        buf_init(&req->body, req->match.route->max_body);
+    else if (req->match.route->body == HTTP_BODY_STREAM)
+        call_handler(req);
+
+    if (!req->response) {
+        if (req->content_length != 0)
+            http_conn_deadline(c, HTTP_DL_BODY);
+        return MHD_YES;
+    }
+    bool endless = req->content_length > 0 && (uint64_t)req->content_length > drain_max(req);
+    if (!framed || endless || req->expects_continue)
+        return http_answer_queue(req);
+    if (req->content_length != 0)
+        http_conn_deadline(c, HTTP_DL_BODY);
+    return MHD_YES;
+}
+
+static enum MHD_Result give_up(struct http_request *req)
+{
+    struct err err;
+    if (!req->problem)
+        too_large(req, &err);
+    http_conn_answer_raw(req->conn, req->problem ? req->problem : &err);
+    return MHD_NO;
+}
+
+/* A body that is wanted whole, or not at all. */
+static enum MHD_Result collect(struct http_request *req, const char *data, size_t *len)
+{
+    struct err err;
+    req->body_seen += *len;
+    if (req->body_seen > drain_max(req))
+        return give_up(req);
+    bool wanted = !req->response && req->match.route->body == HTTP_BODY_BUFFER;
+    if (wanted && buf_append(&req->body, data, *len) < 0) {
+        buf_done(&req->body);
+        too_large(req, &err);
+        http_answer_err(req, &err);
+    }
+    *len = 0;
+    return MHD_YES;
+}
+
+static enum MHD_Result hand_out(struct http_request *req, const char *data, size_t *len)
+{
+    size_t given = *len;
+    req->body_resume = false;
+    size_t taken = req->on_data ? req->on_data(req->body_ctx, data, given) : 0;
+    assert(taken <= given);
+    req->body_seen += taken;
+    if (req->dead)
+        return MHD_NO;
+    if (req->response) {
+        /* Answered in the middle of its body: the rest is drained. */
+        *len = given - taken;
+        http_conn_deadline(req->conn, HTTP_DL_BODY);
+        return *len ? collect(req, data + taken, len) : MHD_YES;
+    }
+    *len = given - taken;
+    if (*len == 0) {
+        http_conn_deadline(req->conn, HTTP_DL_BODY);
+        return MHD_YES;
+    }
+    http_conn_deadline(req->conn, HTTP_DL_NONE);
+    http_conn_suspend(req->conn);
+    if (req->body_resume)
+        http_conn_resume(req->conn);
+    return MHD_YES;
+}
+
+static enum MHD_Result at_body(struct http_request *req, const char *data, size_t *len)
+{
+    const struct http_route *route = req->match.route;
+    if (route && route->body == HTTP_BODY_STREAM && req->handled && !req->response)
+        return hand_out(req, data, len);
+    return collect(req, data, len);
+}
+
+/* The whole request is here; called again after each resume until it is answered. */
+static enum MHD_Result at_end(struct http_request *req)
+{
+    if (req->phase != HTTP_AT_END) {
+        req->phase = HTTP_AT_END;
+        http_conn_deadline(req->conn, HTTP_DL_NONE);
+        if (!req->response && !req->handled)
+            call_handler(req);
+    }
+    if (req->on_end && !req->ended && !req->response) {
+        req->ended = true;
+        req->on_end(req->body_ctx, true);
+    }
+    if (req->dead)
+        return MHD_NO;
+    if (req->response)
+        return http_answer_queue(req);
+    http_conn_suspend(req->conn);
+    return MHD_YES;
+}
+
+enum MHD_Result http_serve_on_access(void *cls, struct MHD_Connection *mhd, const char *url,
+                                     const char *method, const char *version, const char *data,
+                                     size_t *len, void **con_cls)
+{
+    struct http_request *req = *con_cls;
+    if (!req || req->dead)
+        return MHD_NO;
+    if (req->phase == HTTP_AT_URI)
+        return at_headers(req, method, version);
+    if (*len > 0)
+        return at_body(req, data, len);
+    return at_end(req);
+}
+
+void http_serve_gone(struct http_request *req)
+{
+    if (req->gone)
+        return;
+    req->gone = true;
+    req->dead = true;
+    if (req->on_gone)
+        req->on_gone(req->gone_ctx);
+}
+
+/* Tells the owner that the request is over. */
+static void finish(struct http_request *req, bool complete)
+{
+    struct http_server *s = req->server;
+    req->dead = true;
+    if (req->on_end && !req->ended) {
+        req->ended = true;
+        req->on_end(req->body_ctx, false);
+    }
+    if (!complete && !req->aborted && !s->stopping)
+        http_serve_gone(req);
+    if (req->status && s->cfg.after)
+        s->cfg.after(s->cfg.ctx, req, req->status, clk_mono_us() - req->received_us);
+    if (req->on_close)
+        req->on_close(req->close_ctx);
+    s->active--;
+}
+
+void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
+                             enum MHD_RequestTerminationCode code)
+{
+    struct http_request *req = *con_cls;
+    *con_cls = NULL;
+    if (!req)
+        return;
+    struct http_conn *c = req->conn;
+    if (req->phase != HTTP_AT_URI)
+        finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
+    http_conn_idle(c);
+    request_free(req);
+}
