@@ -92,7 +92,7 @@ static void map_error(const struct httpc_call *call, CURLcode code, struct err *
 {
     const char *text = call->curl_text[0] ? call->curl_text : curl_easy_strerror(code);
     curl_off_t connected = 0;
-    curl_easy_getinfo(call->easy, CURLINFO_CONNECT_TIME_T, &connected);
+    curl_easy_getinfo(call->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
     if (call->fail.code != ERR_OK) {
         *err = call->fail;
         return;
