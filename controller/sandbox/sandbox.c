@@ -4,7 +4,6 @@
  */
 #include "controller/sandbox/sandbox.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,8 +136,8 @@ static void learn_seconds(int64_t *ms, const json_t *info, const char *key)
 {
     const json_t *v = json_object_get(info, key);
 
-    if (json_is_number(v))
-        *ms = (int64_t)llround(json_number_value(v) * 1000.0);
+    if (json_is_number(v) && json_number_value(v) >= 0.0 && json_number_value(v) <= 1e9)
+        *ms = (int64_t)(json_number_value(v) * 1000.0 + 0.5);
 }
 
 static void learn_time(int64_t *at, const json_t *info, const char *key)

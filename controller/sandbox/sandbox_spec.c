@@ -129,9 +129,13 @@ int sandbox_spec_parse(struct sandbox_spec *ret, const json_t *body,
 
     *ret = (struct sandbox_spec){0};
     if (body) {
-        int r = read_body(&s, body, err);
-        if (r < 0)
-            return r;
+        struct err why = {0};
+        if (read_body(&s, body, &why) < 0) {
+            why.code = ERR_INVALID; /* too long a name is a bad name; 413 is for whole bodies */
+            if (err)
+                *err = why;
+            return -ERR_INVALID;
+        }
     } else {
         s.labels = json_object();
         s.env = json_object();
