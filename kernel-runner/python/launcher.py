@@ -11,25 +11,12 @@ HOME, IPYTHONDIR, JUPYTER_*, MPLCONFIGDIR are the runner's to give.
 import gc
 
 gc.disable()  # imports make no garbage; main() enables it again
+# ruff: noqa: E401, E402
+import array, asyncio, codecs, fcntl, importlib.util, json, os, select, signal
+import sys, tempfile, termios, threading, time, types
 
-import array  # noqa: E402
-import asyncio  # noqa: E402
-import codecs  # noqa: E402
-import fcntl  # noqa: E402
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import os  # noqa: E402
-import select  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import termios  # noqa: E402
-import threading  # noqa: E402
-import types  # noqa: E402
-
-CHUNK = 1 << 16
-PIPE_SIZE = 1 << 20  # a child that floods waits less often; Linux's default is 64 KiB
-CHECK_MS = 5000
+# Bytes at a time; what children may write at once; what they may write a second after that.
+CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
 
 
 def warn(text):
@@ -89,25 +76,25 @@ private_dir = os.environ.pop("CAESARION_PRIVATE_DIR", None)
 # ipykernel.connect wants one name of it.
 make_lazy("jupyter_client")
 # If any of these fails, its traceback is what the runner reports.
-import jupyter_client.connect  # noqa: E402
+import jupyter_client.connect
 
 jupyter_client.write_connection_file = jupyter_client.connect.write_connection_file
-import traitlets.config  # noqa: E402
-import zmq  # noqa: E402
-from ipykernel import compiler  # noqa: E402
-from ipykernel.iostream import OutStream  # noqa: E402
-from ipykernel.ipkernel import IPythonKernel  # noqa: E402
-from ipykernel.kernelapp import IPKernelApp  # noqa: E402
-from jupyter_client.jsonutil import json_clean, json_default  # noqa: E402
+import traitlets.config
+import zmq
+from ipykernel import compiler
+from ipykernel.iostream import OutStream
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.jsonutil import json_clean, json_default
 
 
 class Stream(OutStream):
-    """sys.stdout or sys.stderr, and the pipe in place of fd 1 or 2, where C code and children write.
+    """sys.stdout or sys.stderr, and the pipe in place of fd 1 or 2 for C code and children.
 
-    ipykernel's thread reads the pipe when it gets to it: what a child wrote may come after the reply
-    (1 in 7 with 13 kB). It decodes 1000 bytes at a time, which spoils characters that lie across two,
-    and copies all to the original fd, where a slow reader would stop it. Here the thread and drain()
-    take turns under `_pipe_lock`, and nothing is copied.
+    ipykernel's thread reads the pipe when it gets to it: what a child wrote may come after the
+    reply (1 in 7 with 13 kB). It decodes 1000 bytes at a time, which spoils characters that lie
+    across two, and copies all to the original fd, where a slow reader would stop it. Here the
+    thread and drain() take turns under `_pipe_lock`, and nothing is copied.
     """
 
     flush_interval = 0.01  # seconds; ipykernel's 0.2 is a lag people see
@@ -115,28 +102,39 @@ class Stream(OutStream):
     def __init__(self, *args, **kwargs):
         self._pipe_lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._pipe_ino = None
-        self._sending = False
+        self._pipe_ino, self._sending = None, False
         super().__init__(*args, **kwargs)
 
     def _watch_pipe_fd(self):
         fd = self._fid
         os.set_blocking(fd, False)
         try:
-            fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", 1031), PIPE_SIZE)
-        except OSError:
-            pass  # the user's share of pipe memory is used up: the default size will do
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, 1 << 20)  # 64 KiB: a flood waits often
+        except (OSError, AttributeError):
+            pass  # the user's share of pipe memory is used up; Python before 3.10
         poller = select.poll()
         poller.register(fd, select.POLLIN)
+        unsent, credit, then = 0, BURST, time.monotonic()
         while self._should_watch:
-            poller.poll(CHECK_MS)  # a closed fd does not wake it: hence the time limit
+            poller.poll(5000)  # ms: that the fd was closed wakes nobody
             with self._pipe_lock:
                 self._check_pipe()
-                if self._read_pipe(CHUNK) == 0:
-                    return
+                size = self._read_pipe(CHUNK)
+            if size == 0:
+                return
+            unsent += size or 0
+            if unsent >= 1 << 20:
+                # `yes` writes 5 GB/s. Unpaced, this thread keeps the main one from the lock, and
+                # what no client can read as fast piles up in ZeroMQ: 16 GB in two minutes.
+                super().flush()
+                now = time.monotonic()
+                credit = min(BURST, credit + (now - then) * RATE) - unsent
+                then, unsent = now, 0
+                if credit < 0:
+                    time.sleep(-credit / RATE)
 
     def _read_pipe(self, size):
-        """Returns how many bytes it moved to the buffer, None if there are none now, 0 at the end."""
+        """Returns how many bytes it moved to the buffer, None if there are none, 0 at the end."""
         try:
             data = os.read(self._fid, size)
         except BlockingIOError:
@@ -158,7 +156,7 @@ class Stream(OutStream):
         self._pipe_ino = ino
 
     def drain(self):
-        """Moves what is in the pipe at this moment to the buffer; not what a flood adds meanwhile."""
+        """Moves what is in the pipe at this moment to the buffer, not what is added meanwhile."""
         if self._fid is None or not self._is_master_process():
             return
         waiting = array.array("i", [0])
@@ -176,8 +174,8 @@ class Stream(OutStream):
         return self._original_stdstream_fd
 
     def flush(self):
-        # ipykernel hands over two events to the IOPub thread and waits for it. With nothing to send,
-        # nor on its way to that thread's queue (which carries `idle` too), 0.1 ms for nothing.
+        # ipykernel hands over two events to the IOPub thread and waits. With nothing to send, nor
+        # on its way to that thread's queue (which carries `idle` too), 0.1 ms for nothing.
         if self._buffers or self._sending or not self._is_master_process():
             super().flush()
 
@@ -190,8 +188,8 @@ class Stream(OutStream):
 
 
 def pack(message):
-    """A message as JSON that is UTF-8 whatever it holds. jupyter_client 8.10 sends a byte that is not
-    UTF-8 for what os.fsdecode() made of one, and fails for other lone surrogates: the line, or the
+    """A message as JSON that is UTF-8 whatever it holds. jupyter_client 8.10 sends a byte that is
+    not UTF-8 for what os.fsdecode() made of one, and fails for other lone surrogates: the line, or the
     error's reply, is lost."""
     options = {"default": json_default, "ensure_ascii": False, "allow_nan": False}
     try:
@@ -205,7 +203,7 @@ def pack(message):
 
 
 class LazyDebugger:
-    """ipykernel.debugger.Debugger from the first debug request on (debugpy takes 90 ms to import)."""
+    """ipykernel.debugger.Debugger from the first debug request on (debugpy: 90 ms to import)."""
 
     def __init__(self, *args):
         self._args, self._real, self._wake = args, None, None
@@ -290,16 +288,18 @@ def main():
     config = {
         # 1 is "the parent is init": no thread that polls it, no advice about Ctrl-C on stdout.
         "IPKernelApp": {"parent_handle": 1, "outstream_class": __name__ + ".Stream"},
-        # ipykernel sleeps 0.5 ms before a reply for the sake of clients that do not wait for `idle`.
+        # ipykernel sleeps 0.5 ms before a reply for clients that do not wait for `idle`.
         "Kernel": {"_execute_sleep": 0.0},
         "HistoryManager": {"enabled": False},  # no database; In, Out, %history work
     }
     if importlib.util.find_spec("debugpy"):
         make_lazy("ipykernel.debugger", _is_debugpy_available=True, Debugger=LazyDebugger)
+    if sys.path and sys.path[0] == os.path.dirname(os.path.abspath(__file__)):
+        del sys.path[0]  # this file's folder is no place for user code to import from
     if private_dir:
         # A cell's code gets a file name below gettempdir(), which fails when it can write nowhere.
-        # The kernel's names go to its own directory; user code has TMPDIR or /tmp, unprobed, so that
-        # large temporary files do not fill what the kernel needs.
+        # The kernel's names go to its own directory; user code has TMPDIR or /tmp, unprobed:
+        # large temporary files must not fill what the kernel needs.
         if not hasattr(compiler, "get_tmp_directory"):
             warn("cells may fail when /tmp is full")
         names = "%s/ipykernel_%d" % (private_dir, os.getpid())

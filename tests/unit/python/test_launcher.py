@@ -1,0 +1,336 @@
+"""launcher.py with a real ipykernel, through jupyter_client. Nothing is mocked.
+
+CAESARION_TEST_PYTHON names the interpreter that has ipykernel; the default is this one.
+"""
+
+import json
+import os
+import pathlib
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+from jupyter_client import BlockingKernelClient
+
+LAUNCHER = pathlib.Path(__file__).resolve().parents[3] / "kernel-runner/python/launcher.py"
+PYTHON = os.environ.get("CAESARION_TEST_PYTHON", sys.executable)
+LIMIT_S = 30
+
+
+class Kernel:
+    def __init__(self, folder, **env):
+        self.folder = folder
+        for name in ("private", "work", "tmp"):
+            (folder / name).mkdir()
+        ports = ("shell", "iopub", "stdin", "control", "hb")
+        info = {name + "_port": i + 1 for i, name in enumerate(ports)}
+        info.update(transport="ipc", ip=str(folder / "k"), key="0" * 32)
+        info["signature_scheme"] = "hmac-sha256"
+        file = folder / "connection.json"
+        file.write_text(json.dumps(info))
+        base = {
+            "PATH": "/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "TMPDIR": str(folder / "tmp"),
+            "IPYTHONDIR": str(folder / "ipython"),
+            "MPLCONFIGDIR": str(folder / "mpl"),
+            "JUPYTER_RUNTIME_DIR": str(folder),
+            "CAESARION_PRIVATE_DIR": str(folder / "private"),
+            "CAESARION_PARENT_PID": str(os.getpid()),
+        }
+        with (folder / "stderr").open("wb") as out:
+            self.process = subprocess.Popen(
+                [PYTHON, "-X", "frozen_modules=off", str(LAUNCHER), "-f", str(file)],
+                env=dict(base, **env),
+                cwd=folder / "work",
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self.client = BlockingKernelClient(connection_file=str(file))
+        self.client.load_connection_file()
+        self.client.start_channels()
+        self.client.wait_for_ready(LIMIT_S)
+
+    def stderr(self):
+        return (self.folder / "stderr").read_text()
+
+    def start(self, code, **options):
+        return self.client.execute(code, stop_on_error=False, **options)
+
+    def finish(self, msg_id, answer=None):
+        """Returns (reply's content, IOPub messages up to idle), as the runner waits for both."""
+        messages, idle, reply = [], False, None
+        end = time.monotonic() + LIMIT_S
+        while not idle:
+            if answer is not None and self.client.stdin_channel.msg_ready():
+                assert self.client.get_stdin_msg(timeout=1)["msg_type"] == "input_request"
+                self.client.input(answer)
+            try:
+                m = self.client.get_iopub_msg(timeout=0.05 if answer is not None else LIMIT_S)
+            except Exception:
+                assert time.monotonic() < end
+                continue
+            if m["parent_header"].get("msg_id") != msg_id:
+                continue
+            idle = m["content"].get("execution_state") == "idle"
+            messages.append(m)
+        while reply is None or reply["parent_header"].get("msg_id") != msg_id:
+            reply = self.client.get_shell_msg(timeout=LIMIT_S)
+        return reply["content"], messages
+
+    def run(self, code, **options):
+        return self.finish(self.start(code), **options)
+
+    def text(self, code, name="stdout", **options):
+        _, messages = self.run(code, **options)
+        parts = [m["content"] for m in messages if m["msg_type"] == "stream"]
+        return "".join(p["text"] for p in parts if p["name"] == name)
+
+    def close(self):
+        self.client.stop_channels()
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+
+
+@pytest.fixture
+def make():
+    """AF_UNIX paths end at 107 bytes: not pytest's own folder."""
+    made = []
+
+    def one(**env):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="cl-"))
+        made.append([folder, None])
+        made[-1][1] = Kernel(folder, **env)
+        return made[-1][1]
+
+    yield one
+    for folder, kernel in made:
+        if kernel is not None:
+            kernel.close()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def kernel(make):
+    return make()
+
+
+def test_starts_without_a_word_and_is_7_4(kernel):
+    code = "import ipykernel, sys; print(ipykernel.__version__, 'debugpy' in sys.modules)"
+    assert kernel.text(code) == "7.4.0 False\n"
+    assert kernel.stderr() == ""
+
+
+def test_iopub_has_no_limit(kernel):
+    msg_id = kernel.start("for i in range(5000): print(i, flush=True)")
+    kernel.client.get_shell_msg(timeout=LIMIT_S)  # nothing is read from IOPub until here
+    messages, text = [], ""
+    while True:
+        m = kernel.client.get_iopub_msg(timeout=LIMIT_S)
+        if m["parent_header"].get("msg_id") == msg_id:
+            text += m["content"].get("text", "")
+            if m["content"].get("execution_state") == "idle":
+                break
+    assert text == "".join("%d\n" % i for i in range(5000))
+
+
+def test_print_arrives_while_the_cell_runs(kernel):
+    msg_id = kernel.start("import time; print('now'); time.sleep(0.5); print(time.monotonic())")
+    while True:
+        m = kernel.client.get_iopub_msg(timeout=LIMIT_S)
+        if m["msg_type"] == "stream":
+            seen = time.monotonic()
+            break
+    _, messages = kernel.finish(msg_id)
+    assert seen < float(messages[-2]["content"]["text"])  # before its end, same clock
+
+
+def test_what_children_wrote_comes_before_idle(kernel):
+    code = "import os; os.system('head -c 300000 /dev/zero | tr \"\\\\0\" x; echo é%d >&2')"
+    for i in range(20):
+        _, messages = kernel.run(code % i)
+        text = {"stdout": "", "stderr": ""}
+        for m in messages:
+            if m["msg_type"] == "stream":
+                text[m["content"]["name"]] += m["content"]["text"]
+        assert text == {"stdout": "x" * 300000, "stderr": "é%d\n" % i}
+
+
+def test_100_mb_to_fd_1(kernel):
+    code = "import os\nfor i in range(1600): os.write(1, b'0123456789abcde\\n' * 4096)"
+    assert len(kernel.text(code)) == 1600 * 65536
+
+
+def test_a_child_that_floods_holds_no_reply_back(kernel):
+    kernel.run("import subprocess; p = subprocess.Popen(['yes'])")
+    for _ in range(3):
+        reply, _ = kernel.run("1")
+        assert reply["status"] == "ok"
+    kernel.run("p.kill()")
+
+
+@pytest.mark.parametrize(
+    "code, text",
+    [
+        (r"import os; os.write(1, b'\xff|\xc3'); os.write(1, b'\xa9\n')", "\ufffd|é\n"),
+        (r"print('a\ud800b\udcff'); print('c')", "a\ufffdb\ufffd\nc\n"),
+        ("import sys; sys.__stdout__.write('raw')", "raw"),
+        ("import ctypes; ctypes.CDLL(None).printf(b'from C')", "from C"),
+        ("import subprocess, sys; subprocess.run(['echo', 's'], stdout=sys.stdout)", "s\n"),
+        ("import asyncio\nawait asyncio.sleep(0.01)\nprint('awaited')", "awaited\n"),
+        ("import os; print([k for k in os.environ if k.startswith('CAESARION')])", "[]\n"),
+        ("import sys; print([p for p in sys.path if 'kernel-runner' in p])", "[]\n"),
+        ("import jupyter_client as j; print(j.__version__ > '8', j.KernelManager.__name__)",
+         "True KernelManager\n"),
+    ],
+)  # fmt: skip
+def test_output(kernel, code, text):
+    shown = [kernel.text(code)]
+    if "printf" in code or "write" in code:
+        shown[0] = shown[0].removesuffix("\n") if not text.endswith("\n") else shown[0]
+    assert shown == [text]
+
+
+def test_an_error_with_a_lone_surrogate_is_replied(kernel):
+    reply, _ = kernel.run(r"raise ValueError('\ud800')")
+    assert (reply["ename"], reply["evalue"]) == ("ValueError", "\ufffd")
+
+
+def test_input(kernel):
+    msg_id = kernel.client.execute("print('got', input('? '))", allow_stdin=True)
+    _, messages = kernel.finish(msg_id, answer="bob")
+    assert "got bob\n" in [m["content"].get("text") for m in messages]
+
+
+def test_in_out_and_history(kernel):
+    kernel.run("6 * 7")
+    assert kernel.text("print(In[1], Out[1])") == "6 * 7 42\n"
+    assert "6 * 7" in kernel.text("%history -n 1")
+    assert not list(kernel.folder.rglob("history.sqlite"))
+
+
+def test_plot(kernel):
+    _, messages = kernel.run("import matplotlib.pyplot as p; p.plot([1, 2]); p.show()")
+    assert any("image/png" in m["content"].get("data", {}) for m in messages)
+
+
+def test_cells_need_no_temporary_directory(kernel):
+    """What a full /tmp is to tempfile: a directory in which nothing can be written."""
+    shutil.rmtree(kernel.folder / "tmp")
+    for code, status in (("1", "ok"), ("1/0", "error"), ("def f(): 1/0\nf()", "error")):
+        assert kernel.run(code)[0]["status"] == status
+    reply, _ = kernel.run("import tempfile; tempfile.mkstemp()")
+    assert reply["ename"] == "FileNotFoundError"
+    kernel.run("import inspect; g = inspect.currentframe().f_code.co_filename")
+    assert str(kernel.folder / "private") in kernel.text("print(g)")
+
+
+def test_every_interrupted_cell_is_replied(kernel):
+    seen = set()
+    for i in range(150):
+        code = ("pass", "for i in range(30000): pass", "import asyncio; await asyncio.sleep(0.002)")
+        msg_id = kernel.start(code[i % 3])
+        time.sleep(i % 50 * 1e-4)  # not a wait: it moves the signal along the cell's life
+        os.killpg(kernel.process.pid, signal.SIGINT)
+        seen.add(kernel.finish(msg_id)[0]["status"])
+    assert seen == {"ok", "error"}
+    assert kernel.text("print(1)") == "1\n"
+
+
+def test_closing_every_descriptor_ends_the_kernel(kernel):
+    kernel.start("import os; os.closerange(3, 65536)")
+    assert kernel.process.wait(LIMIT_S) != 0
+
+
+def test_closing_every_descriptor_behind_its_back_ends_the_kernel(kernel):
+    kernel.start("import os, threading; threading.Timer(.1, os.closerange, (3, 65536)).start()")
+    assert kernel.process.wait(LIMIT_S) != 0
+
+
+def test_a_debugger_stops_at_a_breakpoint(kernel):
+    def ask(command, **arguments):
+        content = {"type": "request", "seq": 1, "command": command, "arguments": arguments}
+        channel = kernel.client.control_channel
+        channel.send(kernel.client.session.msg("debug_request", content))
+        reply = channel.get_msg(timeout=LIMIT_S)["content"]
+        assert reply["success"], reply
+        return reply["body"] if "body" in reply else None
+
+    code = "def f(a):\n    b = a + 1\n    return b\nf(41)\n"
+    assert ask("debugInfo")["isStarted"] is False
+    ask("initialize", clientID="t", adapterID="", linesStartAt1=True, columnsStartAt1=True)
+    ask("attach")
+    path = ask("dumpCell", code=code)["sourcePath"]
+    ask("setBreakpoints", breakpoints=[{"line": 3}], source={"path": path})
+    ask("configurationDone")
+    msg_id = kernel.start(code)
+    while True:
+        m = kernel.client.get_iopub_msg(timeout=LIMIT_S)
+        if m["msg_type"] == "debug_event" and m["content"]["event"] == "stopped":
+            break
+    ask("continue", threadId=m["content"]["body"]["threadId"] or 1)
+    assert kernel.finish(msg_id)[0]["status"] == "ok"
+
+
+def test_dies_with_its_parent(tmp_path):
+    """A parent that starts the launcher in a session of its own, says its pid and is killed."""
+    code = (
+        "import os, subprocess, sys, time\n"
+        "env = dict(os.environ, CAESARION_PARENT_PID=str(os.getpid()), HOME=sys.argv[3])\n"
+        "p = subprocess.Popen([sys.argv[1], sys.argv[2], '-f', sys.argv[3] + '/c.json'],"
+        " start_new_session=True, env=env, cwd=sys.argv[3], stdout=2)\n"
+        "print(p.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [PYTHON, "-c", code, PYTHON, str(LAUNCHER), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    fd = os.pidfd_open(int(parent.stdout.readline()))
+    while not (tmp_path / "c.json").exists():  # written after the sockets are bound
+        time.sleep(0.01)
+    parent.kill()
+    parent.communicate()
+    assert select.select([fd], [], [], LIMIT_S)[0] == [fd]
+    os.close(fd)
+
+
+def run_launcher(*options, **env):
+    return subprocess.run(
+        [PYTHON, *options, str(LAUNCHER), "-f", "/nonexistent/c.json"],
+        env={"PATH": "/usr/bin:/bin", **env},
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+
+
+def test_a_parent_that_is_gone_already():
+    done = run_launcher(CAESARION_PARENT_PID=str(2**22 + 1))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+def test_missing_ipykernel_is_a_traceback_on_stderr():
+    done = run_launcher("-I", "-S")
+    assert done.returncode == 1
+    assert done.stderr.rstrip().splitlines()[-1].startswith("ModuleNotFoundError: No module named")
+
+
+def test_ipykernel_that_dies_at_import(tmp_path):
+    (tmp_path / "ipykernel").mkdir()
+    (tmp_path / "ipykernel/__init__.py").write_text("raise RuntimeError('broken install')")
+    done = run_launcher(PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.endswith("RuntimeError: broken install\n")
