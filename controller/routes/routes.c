@@ -1,0 +1,236 @@
+/*
+ * Why: the API on one screen. Every path there is stands in `rows`; what is not here cannot be
+ * reached, in particular no internal path of a runner. Before any handler: the page that asks
+ * (Origin), then the caller (token).
+ */
+#include "controller/routes/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "controller/auth/auth.h"
+#include "controller/relay/relay.h"
+#include "controller/routes/create_keys.h"
+#include "controller/routes/routes_internal.h"
+#include "controller/sandbox/sandbox_table.h"
+#include "controller/web/web.h"
+#include "lib/base/clk.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+
+static void plain(void *ctx, struct http_request *req);
+static void file(void *ctx, struct http_request *req);
+static void execute(void *ctx, struct http_request *req);
+static void events(void *ctx, struct http_request *req);
+
+#define NONE   HTTP_BODY_NONE, 0
+#define JSON   HTTP_BODY_BUFFER, SANDBOX_BODY_MAX
+#define STREAM HTTP_BODY_STREAM, 0
+#define BOX    "/api/sandboxes/{id}"
+
+static const struct http_route rows[] = {
+    {"POST", "/api/sandboxes", JSON, routes_create},
+    {"GET", "/api/sandboxes", NONE, routes_list},
+    {"GET", BOX, NONE, routes_get},
+    {"DELETE", BOX, NONE, routes_delete},
+
+    /* The runner's, below the sandbox's own path. */
+    {"POST", BOX "/execute", STREAM, execute},
+    {"GET", BOX "/executions", NONE, plain},
+    {"GET", BOX "/executions/{eid}", NONE, plain},
+    {"GET", BOX "/executions/{eid}/events", NONE, events},
+    {"POST", BOX "/executions/{eid}/cancel", STREAM, plain},
+    {"POST", BOX "/executions/{eid}/input", STREAM, plain},
+    {"POST", BOX "/interrupt", STREAM, plain},
+    {"POST", BOX "/restart", STREAM, plain},
+    {"GET", BOX "/kernels", NONE, plain},
+    {"POST", BOX "/kernels", STREAM, plain},
+    {"GET", BOX "/kernels/{kid}", NONE, plain},
+    {"DELETE", BOX "/kernels/{kid}", NONE, plain},
+    {"GET", BOX "/files", NONE, plain},
+    {"GET", BOX "/files/{path...}", NONE, file},
+    {"PUT", BOX "/files/{path...}", STREAM, file},
+    {"DELETE", BOX "/files/{path...}", NONE, file},
+
+    {"GET", "/", NONE, web_index},
+    {"GET", "/openapi.json", NONE, web_openapi},
+    {"GET", "/healthz", NONE, routes_healthz, ROUTE_OPEN | ROUTE_QUIET},
+    {"GET", "/readyz", NONE, routes_readyz, ROUTE_OPEN | ROUTE_QUIET},
+    {"GET", "/metrics", NONE, routes_metrics, ROUTE_METRICS | ROUTE_QUIET},
+};
+
+/* ---- what is passed on ---- */
+
+const struct caller *routes_caller(const struct http_request *req)
+{
+    return http_data(req);
+}
+
+struct sandbox *routes_sandbox(struct routes *r, struct http_request *req)
+{
+    const char *id = http_param(req, "id");
+    struct sandbox *sb = NULL;
+    struct err err = {0};
+    if (id_is_sandbox(id))
+        sb = sandbox_table_find(r->cfg.table, id, caller_owner_filter(routes_caller(req)));
+    if (!sb) {
+        err_set(&err, ERR_NOT_FOUND, "there is no sandbox %.64s", id);
+        http_answer_err(req, &err);
+    }
+    return sb;
+}
+
+static void pass_on(struct routes *r, struct http_request *req, enum relay_kind kind)
+{
+    struct sandbox *sb = routes_sandbox(r, req);
+    if (sb)
+        relay_request(r->cfg.relay, req, sb, kind);
+}
+
+static void plain(void *ctx, struct http_request *req)
+{
+    pass_on(ctx, req, RELAY_PLAIN);
+}
+
+static void file(void *ctx, struct http_request *req)
+{
+    pass_on(ctx, req, RELAY_FILE);
+}
+
+static void execute(void *ctx, struct http_request *req)
+{
+    pass_on(ctx, req, RELAY_EXECUTE);
+}
+
+static void events(void *ctx, struct http_request *req)
+{
+    pass_on(ctx, req, RELAY_EVENTS);
+}
+
+/* ---- before and after ---- */
+
+static void set_cors(const struct routes *r, struct http_request *req)
+{
+    const char *origin = http_header(req, "Origin");
+    if (!origin || !auth_origin_is_allowed(r->cfg.auth, origin))
+        return;
+    http_set_header(req, "Access-Control-Allow-Origin", origin);
+    http_set_header(req, "Vary", "Origin");
+    http_set_header(req, "Access-Control-Expose-Headers",
+                    "Location, ETag, Content-Range, Retry-After, X-Request-Id");
+}
+
+/* OPTIONS: a browser asks whether a page of another origin may call. */
+static void preflight(void *ctx, struct http_request *req)
+{
+    if (http_header(req, "Access-Control-Request-Method")) {
+        http_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE");
+        http_set_header(req, "Access-Control-Allow-Headers",
+                        "Authorization, Content-Type, Accept, Idempotency-Key, Prefer, "
+                        "Last-Event-ID, Range, If-Range, If-Match, If-None-Match, X-Request-Id");
+        http_set_header(req, "Access-Control-Max-Age", "600");
+    }
+    http_answer_empty(req, 204);
+}
+
+static int before(void *ctx, struct http_request *req, const struct http_route *route,
+                  struct err *err)
+{
+    struct routes *r = ctx;
+    const struct caller *caller = NULL;
+    unsigned flags = route ? route->flags : 0;
+    int result =
+        auth_check_origin(r->cfg.auth, http_header(req, "Origin"), http_header(req, "Host"), err);
+    if (result < 0)
+        return result;
+    set_cors(r, req);
+    if ((flags & (ROUTE_OPEN | ROUTE_PREFLIGHT)) ||
+        ((flags & ROUTE_METRICS) && r->cfg.metrics_open))
+        return 0;
+    result = auth_identify(r->cfg.auth, http_header(req, "Authorization"), http_query(req, "token"),
+                           &caller, err);
+    if (result < 0)
+        return result;
+    /* The pointer is given back as it came. */
+    union {
+        const struct caller *in;
+        void *out;
+    } data = {.in = caller};
+    http_set_data(req, data.out);
+    return 0;
+}
+
+static void after(void *ctx, struct http_request *req, int status, int64_t duration_us)
+{
+    struct routes *r = ctx;
+    const struct http_route *route = http_route_of(req);
+    const struct caller *caller = routes_caller(req);
+    char code[16], ms[32];
+    bool quiet = route && (route->flags & ROUTE_QUIET) && status < 500;
+    routes_observe(r, status, duration_us);
+    if (log_level_get() < (quiet ? LOG_DEBUG : LOG_INFO))
+        return;
+    snprintf(code, sizeof(code), "%d", status);
+    snprintf(ms, sizeof(ms), "%.3f", (double)duration_us / 1000.0);
+    /* Never the query: it may hold a token. */
+    log_event(quiet ? LOG_DEBUG : LOG_INFO, "request", "request", http_request_id(req), "method",
+              http_method(req), "path", http_path(req), "status", code, "ms", ms, "caller",
+              caller ? caller->name : NULL, NULL);
+}
+
+/* ---- life ---- */
+
+static void build_table(struct routes *r)
+{
+    r->table = MEM_NEW_N(struct http_route, ARRAY_LEN(rows) * 2);
+    memcpy(r->table, rows, sizeof(rows));
+    r->n_table = ARRAY_LEN(rows);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        bool again = false;
+        for (size_t j = 0; j < i; j++)
+            again = again || strcmp(rows[j].path, rows[i].path) == 0;
+        if (!again)
+            r->table[r->n_table++] =
+                (struct http_route){"OPTIONS", rows[i].path, NONE, preflight, ROUTE_PREFLIGHT};
+    }
+}
+
+int routes_new(struct routes **ret, const struct routes_cfg *cfg, struct err *err)
+{
+    struct routes *r = MEM_NEW(struct routes);
+    r->cfg = *cfg;
+    r->keys = create_keys_new(cfg->table);
+    r->metrics = routes_metrics_new();
+    r->seen = routes_seen_new();
+    r->started_ms = clk_mono_ms();
+    build_table(r);
+    *ret = r;
+    return 0;
+}
+
+struct routes *routes_free(struct routes *r)
+{
+    if (!r)
+        return NULL;
+    create_keys_free(r->keys);
+    metrics_free(r->metrics);
+    free(r->seen);
+    free(r->table);
+    free(r);
+    return NULL;
+}
+
+void routes_serve(struct routes *r, struct http_server_cfg *cfg)
+{
+    cfg->routes = r->table;
+    cfg->n_routes = r->n_table;
+    cfg->ctx = r;
+    cfg->before = before;
+    cfg->after = after;
+}
+
+void routes_drain(struct routes *r)
+{
+    r->draining = true;
+}
