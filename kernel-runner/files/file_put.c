@@ -147,7 +147,8 @@ static void on_job_done(void *data)
     struct file_put *p = j->put;
     j->done = true;
     p->job = NULL;
-    p->on_ready(p->ctx, p->failed ? &p->err : NULL);
+    struct err err = p->err; /* the upload may be freed inside the callback */
+    p->on_ready(p->ctx, p->failed ? &err : NULL);
 }
 
 static void on_job_free(void *data)

@@ -11,12 +11,14 @@
 
 #include "kernel-runner/kernel/kernel_dir.h"
 #include "kernel-runner/kernel/kernel_spawn.h"
+#include "kernel-runner/kernel/launcher.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
 #include "lib/jupyter/jp_conn_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -31,6 +33,7 @@ struct kernel_proc {
     struct kernel_process_cfg cfg;
     char *dir;
     char *conn_file;
+    char *launcher;
     struct jp_client *client;
     struct loop_child *child;
     struct loop_poll *output;
@@ -159,6 +162,16 @@ static int write_conn_file(struct kernel_proc *p, char *prefix, char key[65], st
     return jp_conn_file_write(p->conn_file, prefix, key, "python3", err);
 }
 
+/* The launcher travels inside this program: nothing beside it has to be found. */
+static int write_launcher(struct kernel_proc *p, struct err *err)
+{
+    p->launcher = mem_printf("%s/launcher.py", p->dir);
+    _cleanup_(closep) int fd = open(p->launcher, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    if (fd < 0 || write(fd, launcher_py, launcher_py_len) != (ssize_t)launcher_py_len)
+        return err_errno(err, "writing %s", p->launcher);
+    return 0;
+}
+
 static int start_process(struct kernel_proc *p, struct err *err)
 {
     _cleanup_(freep) char *prefix = mem_printf("%s/k", p->dir);
@@ -171,7 +184,10 @@ static int start_process(struct kernel_proc *p, struct err *err)
     if (r < 0)
         return r;
     ask_info(p);
+    if ((r = write_launcher(p, err)) < 0)
+        return r;
     struct kernel_spawn spawn = {.cfg = p->cfg.kernel,
+                                 .launcher = p->launcher,
                                  .conn_file = p->conn_file,
                                  .private_dir = p->dir,
                                  .cwd = p->cfg.cwd,
@@ -276,6 +292,7 @@ struct kernel_proc *kernel_proc_free(struct kernel_proc *p)
     kernel_dir_remove(p->dir);
     free(p->dir);
     free(p->conn_file);
+    free(p->launcher);
     free(p);
     return NULL;
 }

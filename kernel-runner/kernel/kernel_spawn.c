@@ -158,7 +158,7 @@ int kernel_spawn(const struct kernel_spawn *s, struct kernel_process *ret, struc
     struct env_list env = {0};
     env_fill(&env, s);
     _cleanup_(freep) char *python = mem_dup_str(s->cfg->python);
-    _cleanup_(freep) char *launcher = mem_dup_str(s->cfg->launcher);
+    _cleanup_(freep) char *launcher = mem_dup_str(s->launcher);
     _cleanup_(freep) char *conn_file = mem_dup_str(s->conn_file);
     char x[] = "-X", frozen[] = "frozen_modules=off", f[] = "-f";
     char *argv[] = {python, x, frozen, launcher, f, conn_file, NULL};

@@ -14,6 +14,7 @@ struct kernel_process {
 
 struct kernel_spawn {
     const struct kernel_cfg *cfg;
+    const char *launcher;
     const char *conn_file;
     const char *private_dir; /* HOME, IPYTHONDIR and temporary files of the kernel live there */
     const char *cwd;         /* absolute; the files root when it is gone */

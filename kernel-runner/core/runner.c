@@ -1,0 +1,412 @@
+/*
+ * The sandbox's own state. The idle clock is one timer: when it fires, it looks whether the time
+ * is really over and arms itself again otherwise, so that activity costs a store and no timer work.
+ */
+#include "kernel-runner/core/runner.h"
+
+#include "lib/api/limits.h"
+#include "lib/base/clk.h"
+#include "lib/base/mem.h"
+
+#include <string.h>
+
+struct runner {
+    struct loop *loop;
+    struct runner_cfg cfg;
+    struct jp_context *jupyter;
+    struct kernel_table *kernels;
+    struct exec_queue *queues[LIMIT_KERNELS];
+    size_t n_queues;
+    struct exec_store *execs;
+    struct file_root *files;
+    struct metrics *metrics;
+    struct loop_timer *idle;
+    bool draining;
+    void *door;
+
+    bool claimed;
+    json_t *identity; /* the members of the claim that are given back as they are */
+    int64_t created_at, last_activity_at;
+    int64_t exec_timeout_ms, idle_timeout_ms, max_lifetime_ms; /* lifetime 0: none */
+};
+
+static const double seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300};
+static const char *const verdicts[] = {"ok",        "error",   "timeout",     "interrupted",
+                                       "cancelled", "aborted", "kernel_died", NULL};
+
+static const struct metric_desc metric_table[RUNNER_M_COUNT] = {
+    [RUNNER_M_EXECUTIONS] = {"caesarion_runner_executions_total", METRIC_COUNTER,
+                             "Executions that ended, by verdict", "status", verdicts},
+    [RUNNER_M_EXECUTION_SECONDS] = {"caesarion_runner_execution_seconds", METRIC_HISTOGRAM,
+                                    "Time from start to end of executions", .buckets = seconds,
+                                    .n_buckets = ARRAY_LEN(seconds)},
+    [RUNNER_M_KERNEL_DEATHS] = {"caesarion_runner_kernel_died_total", METRIC_COUNTER,
+                                "Executions whose kernel died"},
+    [RUNNER_M_QUEUED] = {"caesarion_runner_executions_outstanding", METRIC_GAUGE,
+                         "Executions running or waiting"},
+    [RUNNER_M_READERS] = {"caesarion_runner_event_readers", METRIC_GAUGE, "Open streams of events"},
+};
+
+/* ---- clocks ---- */
+
+void runner_touch(struct runner *r)
+{
+    r->last_activity_at = clk_wall_us();
+}
+
+static size_t outstanding(const struct runner *r)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_queues; i++)
+        n += exec_queue_outstanding(r->queues[i]);
+    return n;
+}
+
+static int64_t idle_limit_ms(const struct runner *r)
+{
+    return r->claimed ? r->idle_timeout_ms : r->cfg.unclaimed_timeout_ms;
+}
+
+/* When the sandbox ends if nothing more happens, wall µs. */
+static int64_t expires_at(const struct runner *r)
+{
+    int64_t from = outstanding(r) ? clk_wall_us() : r->last_activity_at;
+    int64_t at = from + idle_limit_ms(r) * 1000;
+    if (!r->claimed || !r->max_lifetime_ms)
+        return at;
+    return MIN(at, r->created_at + r->max_lifetime_ms * 1000);
+}
+
+static void arm_idle(struct runner *r)
+{
+    loop_timer_start(r->idle, (expires_at(r) - clk_wall_us()) / 1000 + 1, 0);
+}
+
+static void on_idle(void *ctx)
+{
+    struct runner *r = ctx;
+    int64_t now = clk_wall_us();
+    if (now < expires_at(r)) {
+        arm_idle(r);
+        return;
+    }
+    bool lifetime =
+        r->claimed && r->max_lifetime_ms && now >= r->created_at + r->max_lifetime_ms * 1000;
+    r->cfg.on_expired(r->cfg.ctx, lifetime ? "max_lifetime" : "idle_timeout");
+}
+
+/* ---- executions ---- */
+
+static void on_started(void *ctx, const struct exec *e)
+{
+    struct runner *r = ctx;
+    kernel_table_hurry(r->kernels);
+}
+
+static void on_done(void *ctx, const struct exec *e)
+{
+    struct runner *r = ctx;
+    runner_touch(r);
+    int series = metrics_series(r->metrics, RUNNER_M_EXECUTIONS, e->status);
+    if (series >= 0)
+        metrics_count(r->metrics, RUNNER_M_EXECUTIONS, (unsigned)series, 1);
+    if (exec_duration_ms(e) >= 0)
+        metrics_observe(r->metrics, RUNNER_M_EXECUTION_SECONDS, 0, exec_duration_ms(e) / 1000);
+    if (strcmp(e->status, "kernel_died") == 0)
+        metrics_count(r->metrics, RUNNER_M_KERNEL_DEATHS, 0, 1);
+}
+
+static int queue_index(const struct runner *r, const char *id)
+{
+    for (size_t i = 0; i < r->n_queues; i++)
+        if (!id || strcmp(kernel_id(exec_queue_kernel(r->queues[i])), id) == 0)
+            return (int)i;
+    return -1;
+}
+
+int runner_queue(struct runner *r, const char *id, struct exec_queue **ret, struct err *err)
+{
+    int i = queue_index(r, id);
+    if (i < 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" in this sandbox",
+                       id ? id : "");
+    *ret = r->queues[i];
+    return 0;
+}
+
+static int find_repeated(struct runner *r, const char *id, const char *body_hash, struct exec **ret,
+                         struct err *err)
+{
+    int e = exec_store_lookup(r->execs, id, ret, err);
+    if (e != 0)
+        return e;
+    if (strcmp((*ret)->body_hash, body_hash) == 0)
+        return RUNNER_REPEATED;
+    return err_set(err, ERR_CONFLICT,
+                   "execution %s was asked for before with another body; use a new key for a new "
+                   "request",
+                   id);
+}
+
+int runner_execute(struct runner *r, const char *id, const char *body_hash,
+                   struct exec_request *request_take, struct exec **ret, struct err *err)
+{
+    _cleanup_(exec_request_freep) struct exec_request *request = request_take;
+    int e = find_repeated(r, id, body_hash, ret, err);
+    if (e != EXEC_UNKNOWN)
+        return e;
+    if (r->draining)
+        return err_set(err, ERR_UNAVAILABLE, "the sandbox is ending");
+    struct exec_queue *q = NULL;
+    e = runner_queue(r, request->kernel_id, &q, err);
+    if (e < 0)
+        return e;
+    struct exec *exec = exec_store_add(r->execs, id, body_hash, TAKE_PTR(request));
+    e = exec_queue_push(q, exec, r->exec_timeout_ms, err);
+    if (e < 0) {
+        exec_store_forget(r->execs, exec);
+        return e;
+    }
+    *ret = exec;
+    return 0;
+}
+
+/* ---- kernels ---- */
+
+int runner_add_kernel(struct runner *r, const char *cwd, json_t *env, struct kernel **ret,
+                      struct err *err)
+{
+    int e = kernel_table_add(r->kernels, cwd, env, ret, err);
+    if (e < 0)
+        return e;
+    struct exec_queue_cfg cfg = {.loop = r->loop,
+                                 .store = r->execs,
+                                 .kernel = *ret,
+                                 .on_started = on_started,
+                                 .on_done = on_done,
+                                 .ctx = r};
+    r->queues[r->n_queues++] = exec_queue_new(&cfg);
+    return 0;
+}
+
+int runner_remove_kernel(struct runner *r, const char *id, struct err *err)
+{
+    int i = queue_index(r, id);
+    if (i < 0)
+        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" in this sandbox", id);
+    if (i == 0)
+        return err_set(err, ERR_CONFLICT,
+                       "the main kernel cannot be deleted: delete the sandbox, or restart the "
+                       "kernel");
+    struct kernel *k = exec_queue_kernel(r->queues[i]);
+    exec_queue_free(r->queues[i]);
+    memmove(&r->queues[i], &r->queues[i + 1], (r->n_queues - (size_t)i - 1) * sizeof(*r->queues));
+    r->n_queues--;
+    kernel_table_remove(r->kernels, k);
+    return 0;
+}
+
+/* ---- identity ---- */
+
+static void copy_member(json_t *to, const json_t *from, const char *key)
+{
+    json_t *value = json_object_get(from, key);
+    if (value && !json_is_null(value))
+        json_object_set(to, key, value);
+}
+
+static int take_timeouts(struct runner *r, const json_t *body, struct err *err)
+{
+    int e;
+    if ((e = jsonx_get_seconds(body, "exec_timeout_s", LIMIT_TIMEOUT_S, &r->exec_timeout_ms, err)) <
+            0 ||
+        (e = jsonx_get_seconds(body, "idle_timeout_s", LIMIT_LIFETIME_S, &r->idle_timeout_ms,
+                               err)) < 0)
+        return e;
+    return jsonx_get_seconds(body, "max_lifetime_s", LIMIT_LIFETIME_S, &r->max_lifetime_ms, err);
+}
+
+int runner_claim(struct runner *r, const json_t *body, struct err *err)
+{
+    int e = jsonx_object(body, err);
+    if (e < 0)
+        return e;
+    const char *owner = json_string_value(json_object_get(body, "owner"));
+    if (!owner)
+        return err_field(err, "owner", "a claim names its owner");
+    if (r->claimed) {
+        const char *now = json_string_value(json_object_get(r->identity, "owner"));
+        if (now && strcmp(now, owner) == 0)
+            return 0;
+        return err_set(err, ERR_CONFLICT, "this sandbox is claimed already");
+    }
+    json_t *env = NULL;
+    e = jsonx_get_string_map(body, "env", LIMIT_ENV_ENTRIES, LIMIT_ENV_VALUE_BYTES, &env, err);
+    if (e < 0 || (e = take_timeouts(r, body, err)) < 0)
+        return e;
+    static const char *const kept[] = {"owner", "name", "labels", "idempotency_key", "session_id"};
+    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+        copy_member(r->identity, body, kept[i]);
+    r->claimed = true;
+    r->created_at = clk_wall_us();
+    runner_touch(r);
+    arm_idle(r);
+    if (env)
+        kernel_table_set_env(r->kernels, env);
+    return 0;
+}
+
+static json_t *time_json(int64_t at)
+{
+    char text[CLK_RFC3339_SIZE];
+    return json_string(clk_rfc3339(at, text));
+}
+
+/* Whole seconds as an integer: what people wrote is what they read. */
+static json_t *seconds_json(int64_t ms)
+{
+    return ms % 1000 ? json_real((double)ms / 1000) : json_integer(ms / 1000);
+}
+
+static json_t *member_or(const json_t *obj, const char *key, json_t *fallback_take)
+{
+    json_t *value = json_object_get(obj, key);
+    if (!value)
+        return fallback_take;
+    json_decref(fallback_take);
+    return json_incref(value);
+}
+
+json_t *runner_sandbox_json(struct runner *r, bool with_kernel)
+{
+    json_t *j = json_object();
+    json_object_set_new(j, "id", json_string(r->cfg.id));
+    json_object_set_new(j, "name", member_or(r->identity, "name", json_null()));
+    json_object_set_new(j, "owner", member_or(r->identity, "owner", json_null()));
+    json_object_set_new(j, "status", json_string("ready"));
+    json_object_set_new(j, "ready", json_true());
+    json_object_set_new(j, "created_at", time_json(r->created_at));
+    json_object_set_new(j, "last_activity_at", time_json(r->last_activity_at));
+    json_object_set_new(j, "expires_at", time_json(expires_at(r)));
+    json_object_set_new(j, "session_id", member_or(r->identity, "session_id", json_null()));
+    json_object_set_new(j, "labels", member_or(r->identity, "labels", json_object()));
+    json_object_set_new(j, "exec_timeout_s", seconds_json(r->exec_timeout_ms));
+    json_object_set_new(j, "idle_timeout_s", seconds_json(r->idle_timeout_ms));
+    json_object_set_new(j, "max_lifetime_s",
+                        r->max_lifetime_ms ? seconds_json(r->max_lifetime_ms) : json_null());
+    json_object_set_new(j, "claimed", json_boolean(r->claimed));
+    json_object_set_new(j, "idempotency_key",
+                        member_or(r->identity, "idempotency_key", json_null()));
+    if (with_kernel)
+        json_object_set_new(j, "kernel", kernel_json(kernel_table_main(r->kernels)));
+    return j;
+}
+
+/* ---- construction ---- */
+
+static int start(struct runner *r, struct err *err)
+{
+    const struct runner_cfg *cfg = &r->cfg;
+    int e = file_root_new(&r->files, r->loop, cfg->files_dir, cfg->files_max_bytes, err);
+    if (e < 0 || (e = jp_context_new(&r->jupyter, r->loop, err)) < 0)
+        return e;
+    struct kernel_table_cfg table = {.loop = r->loop,
+                                     .jupyter = r->jupyter,
+                                     .kernel = &r->cfg.kernel,
+                                     .memory_bytes = cfg->memory_bytes};
+    memcpy(table.sandbox_id, cfg->id, sizeof(table.sandbox_id));
+    e = kernel_table_new(&r->kernels, &table, err);
+    if (e < 0)
+        return e;
+    struct exec_store_cfg execs = {.loop = r->loop,
+                                   .spill_dir_fd = cfg->spill_dir_fd,
+                                   .limits = {.output_bytes = cfg->output_bytes},
+                                   .total_output_bytes = cfg->total_output_bytes};
+    r->execs = exec_store_new(&execs);
+    struct kernel *k;
+    return runner_add_kernel(r, NULL, NULL, &k, err);
+}
+
+int runner_new(struct runner **ret, struct loop *loop, const struct runner_cfg *cfg,
+               struct err *err)
+{
+    struct runner *r = MEM_NEW(struct runner);
+    r->loop = loop;
+    r->cfg = *cfg;
+    r->identity = json_object();
+    r->metrics = metrics_new(metric_table, RUNNER_M_COUNT);
+    r->exec_timeout_ms = cfg->exec_timeout_ms;
+    r->idle_timeout_ms = cfg->idle_timeout_ms;
+    r->created_at = r->last_activity_at = clk_wall_us();
+    r->idle = loop_timer_new(loop, on_idle, r);
+    int e = start(r, err);
+    if (e < 0) {
+        runner_free(r);
+        return e;
+    }
+    arm_idle(r);
+    *ret = r;
+    return 0;
+}
+
+void runner_drain(struct runner *r)
+{
+    r->draining = true;
+    for (size_t i = 0; i < r->n_queues; i++)
+        exec_queue_cancel_all(r->queues[i]);
+}
+
+struct runner *runner_free(struct runner *r)
+{
+    if (!r)
+        return NULL;
+    for (size_t i = 0; i < r->n_queues; i++)
+        exec_queue_free(r->queues[i]);
+    kernel_table_free(r->kernels);
+    exec_store_free(r->execs);
+    jp_context_free(r->jupyter);
+    file_root_free(r->files);
+    metrics_free(r->metrics);
+    loop_timer_free(r->idle);
+    json_decref(r->identity);
+    if (r->cfg.spill_dir_fd >= 0)
+        close(r->cfg.spill_dir_fd);
+    free(r);
+    return NULL;
+}
+
+struct loop *runner_loop(struct runner *r)
+{
+    return r->loop;
+}
+
+struct exec_store *runner_execs(struct runner *r)
+{
+    return r->execs;
+}
+
+struct kernel_table *runner_kernels(struct runner *r)
+{
+    return r->kernels;
+}
+
+struct metrics *runner_metrics(struct runner *r)
+{
+    metrics_set(r->metrics, RUNNER_M_QUEUED, 0, (double)outstanding(r));
+    return r->metrics;
+}
+
+struct file_root *runner_file_root(struct runner *r)
+{
+    return r->files;
+}
+
+void runner_set_door(struct runner *r, void *door)
+{
+    r->door = door;
+}
+
+void *runner_door(struct runner *r)
+{
+    return r->door;
+}

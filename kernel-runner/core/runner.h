@@ -1,0 +1,71 @@
+#pragma once
+#include "kernel-runner/exec/exec_queue.h"
+#include "kernel-runner/files/file_root.h"
+#include "kernel-runner/kernel/kernel_table.h"
+#include "lib/metrics/metrics.h"
+
+/*
+ * One sandbox from the inside: who it belongs to, its kernels with their queues, its files, its
+ * clocks. Everything that outlives a controller is here.
+ */
+struct runner;
+
+struct runner_cfg {
+    char id[ID_SANDBOX_SIZE];
+    struct kernel_cfg kernel;
+    const char *files_dir;
+    uint64_t files_max_bytes;
+    uint64_t memory_bytes;
+    uint64_t output_bytes;       /* per execution */
+    uint64_t total_output_bytes; /* per sandbox */
+    int spill_dir_fd;            /* taken over; -1: none */
+    int64_t exec_timeout_ms, idle_timeout_ms, unclaimed_timeout_ms;
+    void (*on_expired)(void *ctx, const char *why); /* the sandbox's time is over */
+    void *ctx;
+};
+
+enum runner_metric {
+    RUNNER_M_EXECUTIONS,
+    RUNNER_M_EXECUTION_SECONDS,
+    RUNNER_M_KERNEL_DEATHS,
+    RUNNER_M_QUEUED,
+    RUNNER_M_READERS,
+    RUNNER_M_COUNT
+};
+
+int runner_new(struct runner **ret, struct loop *loop, const struct runner_cfg *cfg,
+               struct err *err);
+/* Every execution has ended (`cancelled`) and every kernel is killed when this returns. */
+struct runner *runner_free(struct runner *r);
+/* The first half of it: ends executions, so that their readers get `done`; takes no new ones. */
+void runner_drain(struct runner *r);
+
+/* The front door's own object, for its callbacks, whose ctx is the runner; borrowed. */
+void runner_set_door(struct runner *r, void *door);
+void *runner_door(struct runner *r);
+struct loop *runner_loop(struct runner *r);
+struct exec_store *runner_execs(struct runner *r);
+struct kernel_table *runner_kernels(struct runner *r);
+struct metrics *runner_metrics(struct runner *r);
+struct file_root *runner_file_root(struct runner *r);
+
+/* The queue of a kernel id; NULL id: the main one. -ERR_NOT_FOUND. */
+int runner_queue(struct runner *r, const char *id, struct exec_queue **ret, struct err *err);
+int runner_add_kernel(struct runner *r, const char *cwd, json_t *env, struct kernel **ret,
+                      struct err *err);
+/* Ends a further kernel and its executions; -ERR_CONFLICT for the main one. */
+int runner_remove_kernel(struct runner *r, const char *id, struct err *err);
+
+/*
+ * Runs an id once. 0: queued; RUNNER_REPEATED: the same request came before, *ret is its execution.
+ * ERR_CONFLICT: the id was used with another body. request_take is consumed in every case.
+ */
+enum { RUNNER_REPEATED = 1 };
+int runner_execute(struct runner *r, const char *id, const char *body_hash,
+                   struct exec_request *request_take, struct exec **ret, struct err *err);
+
+/* Gives a warm sandbox its identity; once, or again with the same owner (a repeated claim). */
+int runner_claim(struct runner *r, const json_t *body, struct err *err);
+json_t *runner_sandbox_json(struct runner *r, bool with_kernel); /* caller owns */
+/* A request that is not a GET, or a notebook's message: the idle clock starts anew. */
+void runner_touch(struct runner *r);

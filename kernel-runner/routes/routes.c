@@ -1,0 +1,42 @@
+/* The table of what the runner answers. */
+#include "kernel-runner/routes/routes.h"
+
+#include "kernel-runner/routes/routes_exec.h"
+#include "kernel-runner/routes/routes_files.h"
+#include "kernel-runner/routes/routes_kernels.h"
+#include "kernel-runner/routes/routes_sandbox.h"
+#include "lib/api/limits.h"
+#include "lib/base/macros.h"
+
+#define JSON HTTP_BODY_BUFFER, LIMIT_JSON_BODY_BYTES
+#define NONE HTTP_BODY_NONE, 0
+
+/* clang-format off */
+const struct http_route runner_routes[] = {
+    {"GET",    "/healthz",                 NONE, routes_healthz, ROUTE_OPEN | ROUTE_QUIET},
+    {"GET",    "/readyz",                  NONE, routes_readyz,  ROUTE_QUIET},
+    {"GET",    "/metrics",                 NONE, routes_metrics, ROUTE_QUIET},
+    {"GET",    "/sandbox",                 NONE, routes_sandbox, ROUTE_QUIET},
+    {"POST",   "/claim",                   JSON, routes_claim,   ROUTE_QUIET},
+
+    {"POST",   "/execute",                 HTTP_BODY_BUFFER, LIMIT_EXECUTE_BODY_BYTES, routes_execute, 0},
+    {"GET",    "/executions",              NONE, routes_exec_list,   0},
+    {"GET",    "/executions/{eid}",        NONE, routes_exec_get,    0},
+    {"GET",    "/executions/{eid}/events", NONE, routes_exec_events, 0},
+    {"POST",   "/executions/{eid}/cancel", JSON, routes_exec_cancel, 0},
+    {"POST",   "/executions/{eid}/input",  HTTP_BODY_BUFFER, LIMIT_EXECUTE_BODY_BYTES, routes_exec_input, 0},
+
+    {"POST",   "/interrupt",               JSON, routes_interrupt,     0},
+    {"POST",   "/restart",                 JSON, routes_restart,       0},
+    {"GET",    "/kernels",                 NONE, routes_kernel_list,   0},
+    {"POST",   "/kernels",                 HTTP_BODY_BUFFER, LIMIT_EXECUTE_BODY_BYTES, routes_kernel_add, 0},
+    {"GET",    "/kernels/{kid}",           NONE, routes_kernel_get,    0},
+    {"DELETE", "/kernels/{kid}",           NONE, routes_kernel_delete, 0},
+
+    {"GET",    "/files",                   NONE, routes_files_list,   0},
+    {"GET",    "/files/{path...}",         NONE, routes_files_get,    0},
+    {"PUT",    "/files/{path...}",         HTTP_BODY_STREAM, 0, routes_files_put, 0},
+    {"DELETE", "/files/{path...}",         NONE, routes_files_delete, 0},
+};
+/* clang-format on */
+const size_t runner_routes_len = ARRAY_LEN(runner_routes);

@@ -1,0 +1,203 @@
+/* Requests about kernels. An answer that needs a kernel to settle waits for it. */
+#include "kernel-runner/routes/routes_kernels.h"
+
+#include "kernel-runner/core/runner.h"
+#include "kernel-runner/routes/routes_util.h"
+#include "lib/api/limits.h"
+#include "lib/base/mem.h"
+#include "lib/base/path.h"
+
+/* A request that waits until a kernel takes requests or is dead. */
+struct kernel_waiting {
+    struct http_request *req;
+    struct runner *runner;
+    char kernel_id[ID_UUID_SIZE];
+    struct kernel_wait *wait;
+    int status; /* of the good answer */
+    bool location;
+};
+
+static void waiting_free(void *ctx)
+{
+    struct kernel_waiting *w = ctx;
+    if (w->wait)
+        kernel_wait_cancel(w->wait);
+    free(w);
+}
+
+static void answer_kernel(struct http_request *req, const struct kernel *k, int status)
+{
+    if (kernel_state(k) != KERNEL_DEAD) {
+        http_answer_json(req, status, kernel_json(k));
+        return;
+    }
+    struct err err;
+    err_set(&err, ERR_SANDBOX_FAILED, "the kernel did not start. Its last words: %s",
+            kernel_last_words(k));
+    http_answer_err(req, &err);
+}
+
+static void on_settled(void *ctx)
+{
+    struct kernel_waiting *w = ctx;
+    w->wait = NULL;
+    struct kernel *k = kernel_table_find(runner_kernels(w->runner), w->kernel_id);
+    if (k) {
+        answer_kernel(w->req, k, w->status);
+        return;
+    }
+    struct err err;
+    err_set(&err, ERR_NOT_FOUND, "kernel %s was deleted", w->kernel_id);
+    http_answer_err(w->req, &err);
+}
+
+static void answer_when_settled(struct runner *r, struct http_request *req, struct kernel *k,
+                                int status)
+{
+    struct kernel_waiting *w = MEM_NEW(struct kernel_waiting);
+    w->req = req;
+    w->runner = r;
+    w->status = status;
+    memcpy(w->kernel_id, kernel_id(k), sizeof(w->kernel_id));
+    http_on_close(req, waiting_free, w);
+    w->wait = kernel_wait_settled(k, on_settled, w);
+}
+
+/* `{kernel_id?}` or no body → the queue it means. */
+static int body_queue(struct runner *r, const struct http_request *req, struct exec_queue **ret,
+                      struct err *err)
+{
+    static const char *const known[] = {"kernel_id", NULL};
+    _cleanup_(json_decrefp) json_t *body = NULL;
+    const char *id = NULL;
+    int e = routes_json_body(req, &body, err);
+    if (e < 0 || (e = jsonx_only(body, known, err)) < 0 ||
+        (e = jsonx_get_string(body, "kernel_id", 256, &id, err)) < 0)
+        return e;
+    return runner_queue(r, id, ret, err);
+}
+
+void routes_interrupt(void *ctx, struct http_request *req)
+{
+    struct exec_queue *q = NULL;
+    struct err err;
+    if (body_queue(ctx, req, &q, &err) < 0) {
+        http_answer_err(req, &err);
+        return;
+    }
+    exec_queue_interrupt(q);
+    http_answer_empty(req, 204);
+}
+
+void routes_restart(void *ctx, struct http_request *req)
+{
+    struct exec_queue *q = NULL;
+    struct err err;
+    if (body_queue(ctx, req, &q, &err) < 0) {
+        http_answer_err(req, &err);
+        return;
+    }
+    exec_queue_restart(q);
+    answer_when_settled(ctx, req, exec_queue_kernel(q), 200);
+}
+
+void routes_kernel_list(void *ctx, struct http_request *req)
+{
+    struct kernel_table *t = runner_kernels(ctx);
+    json_t *list = json_array();
+    for (size_t i = 0; i < kernel_table_count(t); i++)
+        json_array_append_new(list, kernel_json(kernel_table_at(t, i)));
+    http_answer_json(req, 200, json_pack("{s:o}", "kernels", list));
+}
+
+/* `cwd` is a folder beneath the files root, or absolute: the kernel's own view decides. */
+static int resolve_cwd(struct runner *r, const char *cwd, char **ret, struct err *err)
+{
+    if (!cwd)
+        return 0;
+    size_t len = strlen(cwd);
+    bool absolute = len > 0 && cwd[0] == '/';
+    const char *relative = absolute ? cwd + 1 : cwd;
+    if (absolute && len == 1) {
+        *ret = mem_dup_str("/");
+        return 0;
+    }
+    int e = path_check_relative(relative, strlen(relative), err);
+    if (e < 0) {
+        if (err)
+            snprintf(err->field, sizeof(err->field), "cwd");
+        return e;
+    }
+    *ret =
+        absolute ? mem_dup_str(cwd) : mem_printf("%s/%s", file_root_path(runner_file_root(r)), cwd);
+    return 0;
+}
+
+static int check_dir(const char *path, struct err *err)
+{
+    struct stat st;
+    if (path && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
+        return err_field(err, "cwd", "\"cwd\": there is no folder %.200s in the sandbox", path);
+    return 0;
+}
+
+static int add_kernel(struct runner *r, struct http_request *req, struct kernel **ret,
+                      struct err *err)
+{
+    static const char *const known[] = {"cwd", "env", NULL};
+    _cleanup_(json_decrefp) json_t *body = NULL;
+    _cleanup_(freep) char *dir = NULL;
+    const char *cwd = NULL;
+    json_t *env = NULL;
+    int e = routes_json_body(req, &body, err);
+    if (e < 0 || (e = jsonx_only(body, known, err)) < 0 ||
+        (e = jsonx_get_string(body, "cwd", PATH_USER_MAX, &cwd, err)) < 0 ||
+        (e = jsonx_get_string_map(body, "env", LIMIT_ENV_ENTRIES, LIMIT_ENV_VALUE_BYTES, &env,
+                                  err)) < 0 ||
+        (e = resolve_cwd(r, cwd, &dir, err)) < 0 || (e = check_dir(dir, err)) < 0)
+        return e;
+    return runner_add_kernel(r, dir, env, ret, err);
+}
+
+void routes_kernel_add(void *ctx, struct http_request *req)
+{
+    struct kernel *k = NULL;
+    struct err err;
+    if (add_kernel(ctx, req, &k, &err) < 0) {
+        http_answer_err(req, &err);
+        return;
+    }
+    char location[ID_UUID_SIZE + 16];
+    snprintf(location, sizeof(location), "/kernels/%s", kernel_id(k));
+    http_set_header(req, "Location", location);
+    answer_when_settled(ctx, req, k, 201);
+}
+
+static int find(struct runner *r, const struct http_request *req, struct kernel **ret,
+                struct err *err)
+{
+    const char *id = http_param(req, "kid");
+    *ret = kernel_table_find(runner_kernels(r), id);
+    if (!*ret)
+        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" in this sandbox", id);
+    return 0;
+}
+
+void routes_kernel_get(void *ctx, struct http_request *req)
+{
+    struct kernel *k = NULL;
+    struct err err;
+    if (find(ctx, req, &k, &err) < 0)
+        http_answer_err(req, &err);
+    else
+        http_answer_json(req, 200, kernel_json(k));
+}
+
+void routes_kernel_delete(void *ctx, struct http_request *req)
+{
+    struct err err;
+    if (runner_remove_kernel(ctx, http_param(req, "kid"), &err) < 0)
+        http_answer_err(req, &err);
+    else
+        http_answer_empty(req, 204);
+}
