@@ -7,26 +7,27 @@
 static struct fixture *fx;
 static struct err err;
 static bool ready;
+static struct file_put *starting;
 
 static void on_ready(void *ctx, const struct err *e)
 {
     ready = e == NULL;
-    if (e)
+    if (e) {
+        starting = file_put_free(starting);
         err = *e;
+    }
     loop_stop(fx->loop);
 }
 
 static struct file_put *start(const char *path, int64_t length)
 {
-    struct file_put *p = NULL;
+    starting = NULL;
     err = (struct err){0};
     ready = false;
-    if (file_put_start(&p, fx->root, path, length, on_ready, NULL, &err) < 0)
+    if (file_put_start(&starting, fx->root, path, length, on_ready, NULL, &err) < 0)
         return NULL;
     fixture_run(fx);
-    if (!ready)
-        p = file_put_free(p);
-    return p;
+    return starting;
 }
 
 /* 1 created, 0 replaced, or an error. */
