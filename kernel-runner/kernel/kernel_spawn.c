@@ -82,6 +82,7 @@ static void env_fill(struct env_list *e, const struct kernel_spawn *s)
     for (size_t i = 0; s->env && s->env[i]; i++)
         env_put(e, mem_dup_str(s->env[i]));
     env_put(e, mem_printf("CAESARION_PRIVATE_DIR=%s", s->private_dir));
+    env_put(e, mem_printf("CAESARION_PARENT_PID=%d", (int)getpid()));
     e->items[e->len] = NULL;
 }
 
