@@ -55,7 +55,11 @@ struct http_stream *http_answer_stream(struct http_request *req, int status, con
     if (!req->status)
         *st = (struct http_stream){.req = req, .pull = pull, .ctx = ctx, .length = length};
     st->req = req;
-    http_answer_response(req, status, type, pulled(req, length, on_pull, st, NULL));
+    struct MHD_Response *r = pulled(req, length, on_pull, st, NULL);
+    /* libmicrohttpd 0.9.75 sends the last chunk also where an answer has no body. */
+    if (length < 0 && (strcmp(req->method, "HEAD") == 0 || status == 304))
+        MHD_set_response_options(r, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+    http_answer_response(req, status, type, r);
     return st;
 }
 
