@@ -29,7 +29,8 @@ struct client {
     struct crypto_hmac key;
     char *content;
     unsigned long count;
-    char msg_id[32];
+    char session[ID_UUID_SIZE]; /* new each run: a kernel drops a message it has seen before */
+    char msg_id[ID_UUID_SIZE + 24];
     bool replied, idle;
     zmq_msg_t *streams; /* content frames of stream messages, kept for after the clock stops */
     size_t n_streams, max_streams;
@@ -107,12 +108,12 @@ static void *connect_socket(struct client *c, const char *file, const char *port
 
 static void send_request(struct client *c, const char *type, const char *content)
 {
-    char header[256], sig[CRYPTO_HEX_SIZE];
-    snprintf(c->msg_id, sizeof(c->msg_id), "bare-%lu", ++c->count);
+    char header[512], sig[CRYPTO_HEX_SIZE];
+    snprintf(c->msg_id, sizeof(c->msg_id), "%s_%lu", c->session, ++c->count);
     int n = snprintf(header, sizeof(header),
-                     "{\"msg_id\":\"%s\",\"session\":\"bare\",\"username\":\"bench\",\"date\":\"\","
+                     "{\"msg_id\":\"%s\",\"session\":\"%s\",\"username\":\"bench\",\"date\":\"\","
                      "\"msg_type\":\"%s\",\"version\":\"5.3\"}",
-                     c->msg_id, type);
+                     c->msg_id, c->session, type);
     const char *parts[] = {header, "{}", "{}", content};
     size_t lens[] = {(size_t)n, 2, 2, strlen(content)};
     for (int i = 0; i < 4; i++)
@@ -321,6 +322,7 @@ int main(int argc, char **argv)
     if (n == 0 || n > 1000000)
         die("N is from 1 to 1000000");
     struct client c = {.zmq = must(zmq_ctx_new())};
+    crypto_new_uuid(c.session);
     char *file = read_file(argv[1]), key[256];
     member(file, "key", key, sizeof(key));
     crypto_hmac_init(&c.key, key, strlen(key));
