@@ -107,7 +107,8 @@ void http_on_close(struct http_request *req, void (*on_close)(void *ctx), void *
 /*
  * HTTP_BODY_STREAM: body bytes as they come. `on_data` returns how many it took (0…len); taking
  * fewer suspends the connection until http_body_resume(). `on_end(ok)`: the whole body came (ok),
- * or the client left (not ok, the request is then over).
+ * or the client left (not ok, the request is then over). After an answer neither comes: the rest
+ * of the body is read and thrown away (≤ 64 MiB, above that the connection is closed).
  */
 void http_body_read(struct http_request *req,
                     size_t (*on_data)(void *ctx, const char *p, size_t len),

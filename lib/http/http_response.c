@@ -56,6 +56,9 @@ void http_answer_response(struct http_request *req, int status, const char *type
         MHD_add_response_header(response_take, req->headers[i].name, req->headers[i].value);
     req->response = response_take;
     req->status = status;
+    /* Whoever answers in the middle of a body has no more use for it. */
+    req->on_data = NULL;
+    req->on_end = NULL;
     http_conn_resume(req->conn);
 }
 
