@@ -24,7 +24,8 @@ struct warm_pool_cfg {
 /* Takes the table's hooks. Starts nothing until warm_pool_start(), but takes adopted sandboxes. */
 int warm_pool_new(struct warm_pool **ret, struct sandbox_table *table,
                   const struct warm_pool_cfg *cfg, struct err *err);
-struct warm_pool *warm_pool_free(struct warm_pool *p); /* NULL ok; open creations get no callback */
+/* Open creations get no callback. The table is freed in the same turn, after this. NULL ok. */
+struct warm_pool *warm_pool_free(struct warm_pool *p);
 void warm_pool_start(struct warm_pool *p);
 /* No refill any more; open creations fail with ERR_UNAVAILABLE, new ones too. */
 void warm_pool_stop(struct warm_pool *p);

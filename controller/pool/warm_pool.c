@@ -1,0 +1,530 @@
+/*
+ * Why: starting a kernel takes most of a second, taking one over takes a millisecond. Starts and
+ * askers are not tied to each other: whatever becomes ready goes to who waits longest, and what is
+ * left over refills the pool. So an asker that comes during a refill is served by whichever start
+ * ends first, and each asker is matched by one start: when starts fail, askers hear of it one by
+ * one, never more than failed.
+ *
+ * Nothing ticks: the pool acts when somebody asks, a start ends, a ready one is lost, or a back-off
+ * is over. decide() is the one place that starts and hands out; it runs in a turn of its own, so
+ * that no callback comes from inside a call.
+ */
+#include "controller/pool/warm_pool.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "lib/base/clk.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/loop/loop.h"
+
+#define CREATE_DEADLINE_MS 60000
+#define BACKOFF_MIN_MS     1000
+#define CLAIM_ATTEMPTS     3 /* beside those that the warm ones may waste */
+
+enum create_state {
+    CREATE_WAITING,    /* for a sandbox to become ready */
+    CREATE_CLAIMING,   /* it has one, whose runner is being told */
+    CREATE_DESCRIBING, /* its key names a sandbox that is there */
+    CREATE_JOINED,     /* an earlier one with the same key is under way */
+};
+
+struct ready {
+    struct sandbox *sb;
+    struct ready *prev, *next;
+};
+
+struct warm_pool_create {
+    struct warm_pool *pool;
+    enum create_state state;
+    char *owner, *key;
+    struct sandbox_spec spec;
+    struct loop_timer *deadline;
+    struct sandbox_describe *describe;
+    struct warm_pool_create *leader; /* CREATE_JOINED */
+    unsigned attempts;
+    bool was_cold; /* nothing was ready when it asked */
+    bool is_finishing;
+    bool is_late;              /* the deadline passed while claiming */
+    warm_pool_created_fn done; /* NULL: forgotten */
+    void *ctx;
+    struct warm_pool_create *prev, *next;
+};
+
+struct warm_pool {
+    struct sandbox_table *table;
+    struct loop *loop;
+    struct warm_pool_cfg cfg;
+    struct ready *ready;
+    struct warm_pool_create *creates; /* oldest first */
+    struct loop_defer *decide;
+    struct loop_timer *backoff;
+    int64_t backoff_ms; /* the last one; 0: starts succeed */
+    uint64_t rng;
+    bool is_started;
+    bool is_stopped;
+    struct warm_pool_stats stats;
+};
+
+static void decide(void *ctx);
+
+static unsigned count_state(const struct warm_pool *p, enum create_state state)
+{
+    const struct warm_pool_create *c;
+    unsigned n = 0;
+
+    DL_FOREACH (p->creates, c)
+        n += c->state == state ? 1 : 0;
+    return n;
+}
+
+static unsigned count_ready(const struct warm_pool *p)
+{
+    const struct ready *r;
+    unsigned n = 0;
+
+    DL_COUNT(p->ready, r, n);
+    return n;
+}
+
+static struct warm_pool_create *first_waiting(const struct warm_pool *p)
+{
+    struct warm_pool_create *c;
+
+    DL_FOREACH (p->creates, c)
+        if (c->state == CREATE_WAITING)
+            return c;
+    return NULL;
+}
+
+/* ---- the end of a creation ---- */
+
+static void create_free(struct warm_pool_create *c)
+{
+    DL_DELETE(c->pool->creates, c);
+    loop_timer_free(c->deadline);
+    sandbox_describe_cancel(c->describe);
+    sandbox_spec_done(&c->spec);
+    free(c->owner);
+    free(c->key);
+    free(c);
+}
+
+static struct warm_pool_create *first_joined(const struct warm_pool *p,
+                                             const struct warm_pool_create *leader)
+{
+    struct warm_pool_create *j;
+
+    DL_FOREACH (p->creates, j)
+        if (j->leader == leader)
+            return j;
+    return NULL;
+}
+
+/* Tells those who asked with the same key meanwhile, then the asker itself. */
+static void finish(struct warm_pool_create *c, json_t *json, bool existed, const struct err *err)
+{
+    struct warm_pool *p = c->pool;
+    struct warm_pool_create *j;
+
+    c->is_finishing = true;
+    while ((j = first_joined(p, c))) { /* their callbacks may forget others: begin anew each time */
+        j->leader = NULL;
+        finish(j, json, /* existed= */ true, err);
+    }
+    warm_pool_created_fn done = c->done;
+    void *ctx = c->ctx;
+    create_free(c);
+    if (done)
+        done(ctx, json, existed, err);
+}
+
+static void on_deadline(void *ctx)
+{
+    struct warm_pool_create *c = ctx;
+    struct err err = {0};
+
+    if (c->state == CREATE_CLAIMING) {
+        c->is_late = true;
+        return;
+    }
+    err_set(&err, ERR_TIMEOUT, "no sandbox became ready within %" PRId64 " s",
+            c->pool->cfg.create_deadline_ms / 1000);
+    finish(c, NULL, false, &err);
+}
+
+/* ---- ready ones ---- */
+
+static void forget_ready(struct warm_pool *p, const struct sandbox *sb)
+{
+    struct ready *r, *next;
+
+    DL_FOREACH_SAFE (p->ready, r, next) {
+        if (r->sb == sb) {
+            DL_DELETE(p->ready, r);
+            free(r);
+        }
+    }
+}
+
+/* A sandbox that is nobody's: kept when somebody waits or the pool lacks one, else removed. */
+static void put(struct warm_pool *p, struct sandbox *sb)
+{
+    bool wanted = count_state(p, CREATE_WAITING) > 0 || count_ready(p) < p->cfg.min_ready;
+
+    if (p->is_stopped || !wanted) {
+        sandbox_remove(sb, NULL, NULL);
+        return;
+    }
+    struct ready *r = MEM_NEW(struct ready);
+    r->sb = sb;
+    DL_APPEND(p->ready, r);
+    loop_defer_post(p->decide);
+}
+
+static struct sandbox *take_ready(struct warm_pool *p)
+{
+    while (p->ready) {
+        struct ready *r = p->ready;
+        struct sandbox *sb = r->sb;
+        DL_DELETE(p->ready, r);
+        free(r);
+        if (sb->state == SANDBOX_WARM)
+            return sb;
+    }
+    return NULL;
+}
+
+static void on_warm(void *ctx, struct sandbox *sb)
+{
+    put(ctx, sb);
+}
+
+static void on_gone(void *ctx, struct sandbox *sb, enum sandbox_state from)
+{
+    struct warm_pool *p = ctx;
+
+    forget_ready(p, sb);
+    loop_defer_post(p->decide);
+}
+
+/* ---- claiming ---- */
+
+static void on_claimed(void *ctx, struct sandbox *sb, json_t *json, const struct err *err)
+{
+    struct warm_pool_create *c = ctx;
+    struct warm_pool *p = c->pool;
+    struct err why = {0};
+
+    if (!err) {
+        *(c->was_cold ? &p->stats.claimed_cold : &p->stats.claimed_warm) += 1;
+        if (!c->done && !c->key) /* the asker left, and nobody will ever know its id */
+            sandbox_remove(sb, NULL, NULL);
+        finish(c, json, /* existed= */ false, NULL);
+        return;
+    }
+    why = *err;
+    if (err->code == ERR_INVALID) {
+        finish(c, NULL, false, &why);
+        put(p, sb);
+        return;
+    }
+    p->stats.discarded += 1;
+    log_event(LOG_WARN, "warm_pool_discarded", "reason", why.text, NULL);
+    bool is_wanted = c->done || c->key;
+    if (!is_wanted || c->is_late || p->is_stopped ||
+        ++c->attempts >= CLAIM_ATTEMPTS + p->cfg.min_ready) {
+        why.code = ERR_SANDBOX_FAILED;
+        err_wrap(&why, "no sandbox took its owner");
+        finish(c, NULL, false, &why);
+        return;
+    }
+    c->state = CREATE_WAITING;
+    loop_defer_post(p->decide);
+}
+
+static void claim(struct warm_pool_create *c, struct sandbox *sb)
+{
+    struct err err = {0};
+
+    c->state = CREATE_CLAIMING;
+    if (sandbox_claim(sb, c->owner, &c->spec, c->key, WARM_POOL_CLAIM_MS, on_claimed, c, &err) < 0)
+        on_claimed(c, NULL, NULL, &err);
+}
+
+/* ---- starting ---- */
+
+static int64_t next_backoff(struct warm_pool *p)
+{
+    p->backoff_ms = MIN(MAX(p->backoff_ms * 2, BACKOFF_MIN_MS), WARM_POOL_BACKOFF_MAX_MS);
+    p->rng ^= p->rng << 13;
+    p->rng ^= p->rng >> 7;
+    p->rng ^= p->rng << 17;
+    return p->backoff_ms / 2 + (int64_t)(p->rng % (uint64_t)(p->backoff_ms / 2 + 1));
+}
+
+static void start_failed(struct warm_pool *p, const struct err *err)
+{
+    struct warm_pool_create *c;
+    int64_t wait_ms = next_backoff(p);
+    char text[24];
+
+    p->stats.created_failed++;
+    snprintf(text, sizeof(text), "%" PRId64, wait_ms);
+    log_event(LOG_ERROR, "sandbox_start_failed", "code", err_code_name(err->code), "reason",
+              err->text, "next_refill_ms", text, NULL);
+    loop_timer_start(p->backoff, wait_ms, 0);
+    c = first_waiting(p);
+    if (c && count_state(p, CREATE_WAITING) > p->stats.starting)
+        finish(c, NULL, false, err);
+}
+
+static void on_started(void *ctx, struct sandbox *sb, const struct err *err)
+{
+    struct warm_pool *p = ctx;
+
+    p->stats.starting--;
+    if (err && p->is_stopped)
+        return;
+    if (err) {
+        start_failed(p, err);
+        loop_defer_post(p->decide);
+        return;
+    }
+    p->stats.created_ok++;
+    p->backoff_ms = 0;
+    loop_timer_stop(p->backoff);
+    put(p, sb);
+    loop_defer_post(p->decide);
+}
+
+static bool start_one(struct warm_pool *p)
+{
+    struct err err = {0};
+
+    if (sandbox_start(p->table, on_started, p, &err) < 0) {
+        start_failed(p, &err);
+        return false;
+    }
+    p->stats.starting++;
+    return true;
+}
+
+/* Ready, or adopted and about to be. */
+static unsigned count_coming(const struct warm_pool *p)
+{
+    size_t creating = sandbox_table_count(p->table, SANDBOX_CREATING);
+
+    return count_ready(p) + (unsigned)(creating - MIN(creating, (size_t)p->stats.starting));
+}
+
+static void decide(void *ctx)
+{
+    struct warm_pool *p = ctx;
+    struct warm_pool_create *c;
+    struct sandbox *sb;
+
+    if (p->is_stopped)
+        return;
+    while ((c = first_waiting(p)) && (sb = take_ready(p)))
+        claim(c, sb);
+    DL_FOREACH (p->creates, c)
+        c->was_cold = c->was_cold || c->state == CREATE_WAITING;
+    unsigned waiting = count_state(p, CREATE_WAITING);
+    bool refill =
+        p->is_started && count_coming(p) < p->cfg.min_ready && !loop_timer_active(p->backoff);
+    unsigned want = MIN(waiting + (refill ? 1U : 0U), WARM_POOL_STARTS_MAX);
+    while (p->stats.starting < want) {
+        if (!start_one(p)) {
+            /* It failed at once and one asker heard of it; the others' turn comes next. */
+            if (count_state(p, CREATE_WAITING) > p->stats.starting)
+                loop_defer_post(p->decide);
+            break;
+        }
+    }
+}
+
+static void on_backoff_over(void *ctx)
+{
+    decide(ctx);
+}
+
+/* ---- creating ---- */
+
+static struct warm_pool_create *find_leader(struct warm_pool *p, const char *owner, const char *key)
+{
+    struct warm_pool_create *c;
+
+    DL_FOREACH (p->creates, c)
+        if (c->key && c->state != CREATE_JOINED && strcmp(c->key, key) == 0 &&
+            strcmp(c->owner, owner) == 0)
+            return c;
+    return NULL;
+}
+
+/* Room for one more with an owner? Those under way have their place already. */
+static int check_room(const struct warm_pool *p, struct err *err)
+{
+    size_t taken = sandbox_table_count_owned(p->table) + count_state(p, CREATE_WAITING) +
+                   count_state(p, CREATE_CLAIMING);
+
+    if (taken < p->cfg.max_sandboxes)
+        return 0;
+    return err_set(err, ERR_LIMIT,
+                   "there are %u sandboxes, the most this controller allows (--max-sandboxes); "
+                   "delete one",
+                   p->cfg.max_sandboxes);
+}
+
+static void on_described(void *ctx, struct sandbox *sb, json_t *json, const struct err *err)
+{
+    struct warm_pool_create *c = ctx;
+
+    c->describe = NULL;
+    struct err full = {0};
+
+    if (err && (err->code == ERR_NOT_FOUND || err->code == ERR_SANDBOX_LOST)) {
+        if (check_room(c->pool, &full) < 0) {
+            finish(c, NULL, false, &full);
+            return;
+        }
+        c->state = CREATE_WAITING; /* it ended while we asked: the key is free again */
+        loop_defer_post(c->pool->decide);
+        return;
+    }
+    finish(c, json, /* existed= */ true, err);
+}
+
+static void describe_existing(struct warm_pool_create *c, struct sandbox *sb)
+{
+    struct err err = {0};
+
+    c->state = CREATE_DESCRIBING;
+    if (sandbox_describe(&c->describe, sb, on_described, c, &err) < 0) {
+        c->state = CREATE_WAITING;
+        loop_defer_post(c->pool->decide);
+    }
+}
+
+int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const char *owner,
+                     struct sandbox_spec *spec_take, const char *idempotency_key,
+                     warm_pool_created_fn done, void *ctx, struct err *err)
+{
+    struct sandbox_spec spec = *spec_take;
+    struct sandbox *existing = NULL;
+    struct warm_pool_create *leader = NULL;
+    int r = 0;
+
+    *spec_take = (struct sandbox_spec){0};
+    if (idempotency_key) {
+        r = idempotency_key_check(idempotency_key, err);
+        existing = sandbox_table_find_key(p->table, owner, idempotency_key);
+        leader = find_leader(p, owner, idempotency_key);
+    }
+    if (r == 0 && p->is_stopped)
+        r = err_set(err, ERR_UNAVAILABLE, "the controller is stopping");
+    if (r == 0 && !existing && !leader)
+        r = check_room(p, err);
+    if (r < 0) {
+        sandbox_spec_done(&spec);
+        return r;
+    }
+    struct warm_pool_create *c = MEM_NEW(struct warm_pool_create);
+    *c = (struct warm_pool_create){.pool = p, .spec = spec, .done = done, .ctx = ctx};
+    c->owner = mem_dup_str(owner);
+    c->key = mem_dup_str(idempotency_key);
+    c->deadline = loop_timer_new(p->loop, on_deadline, c);
+    loop_timer_start(c->deadline, p->cfg.create_deadline_ms, 0);
+    if (leader) {
+        c->state = CREATE_JOINED;
+        c->leader = leader;
+    }
+    DL_APPEND(p->creates, c);
+    if (existing && !leader)
+        describe_existing(c, existing);
+    loop_defer_post(p->decide);
+    *ret = c;
+    return 0;
+}
+
+struct warm_pool_create *warm_pool_create_forget(struct warm_pool_create *c)
+{
+    if (!c)
+        return NULL;
+    c->done = NULL;
+    bool is_needless = c->state == CREATE_JOINED || c->state == CREATE_DESCRIBING ||
+                       (c->state == CREATE_WAITING && !c->key);
+    if (is_needless && !c->is_finishing && !first_joined(c->pool, c))
+        create_free(c);
+    return NULL;
+}
+
+/* ---- the pool ---- */
+
+int warm_pool_new(struct warm_pool **ret, struct sandbox_table *table,
+                  const struct warm_pool_cfg *cfg, struct err *err)
+{
+    static const struct sandbox_table_hooks hooks = {.on_warm = on_warm, .on_gone = on_gone};
+    struct warm_pool *p = MEM_NEW(struct warm_pool);
+
+    p->table = table;
+    p->loop = sandbox_table_loop(table);
+    p->cfg = *cfg;
+    if (p->cfg.create_deadline_ms <= 0)
+        p->cfg.create_deadline_ms = CREATE_DEADLINE_MS;
+    p->rng = (cfg->seed ? cfg->seed : (uint64_t)clk_wall_us()) | 1U;
+    p->decide = loop_defer_new(p->loop, decide, p);
+    p->backoff = loop_timer_new(p->loop, on_backoff_over, p);
+    sandbox_table_set_hooks(table, &hooks, p);
+    *ret = p;
+    return 0;
+}
+
+struct warm_pool *warm_pool_free(struct warm_pool *p)
+{
+    struct warm_pool_create *c, *next;
+    struct ready *r, *r_next;
+
+    if (!p)
+        return NULL;
+    DL_FOREACH_SAFE (p->creates, c, next)
+        create_free(c);
+    DL_FOREACH_SAFE (p->ready, r, r_next) {
+        DL_DELETE(p->ready, r);
+        free(r);
+    }
+    loop_defer_free(p->decide);
+    loop_timer_free(p->backoff);
+    free(p);
+    return NULL;
+}
+
+void warm_pool_start(struct warm_pool *p)
+{
+    p->is_started = true;
+    loop_defer_post(p->decide);
+}
+
+void warm_pool_stop(struct warm_pool *p)
+{
+    struct warm_pool_create *c;
+    struct err err = {0};
+
+    p->is_stopped = true;
+    loop_timer_stop(p->backoff);
+    err_set(&err, ERR_UNAVAILABLE, "the controller is stopping");
+    while ((c = first_waiting(p)))
+        finish(c, NULL, false, &err);
+}
+
+void warm_pool_stats(const struct warm_pool *p, struct warm_pool_stats *ret)
+{
+    *ret = p->stats;
+    ret->ready = count_ready(p);
+    ret->waiting = count_state(p, CREATE_WAITING);
+}
