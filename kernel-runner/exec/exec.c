@@ -16,6 +16,7 @@
 /* The kernel's messages are at most this long (jp_client's ceiling). */
 #define CONTENT_MAX_BYTES MIB(600)
 #define ERROR_MAX_BYTES   MIB(1)
+#define PROMPT_MAX_BYTES  MIB(1)
 #define EXPR_MAX_BYTES    MIB(8)
 
 struct exec *exec_new(struct loop *loop, struct event_log_store *store, const char *id,
@@ -347,16 +348,32 @@ static void dispatch(struct exec *e, enum jp_kind kind, struct slice content)
     }
 }
 
+/*
+ * The content as JSON that may stand in a line. Nearly always that is what came, and nothing is
+ * copied; `scratch` is for the rest and is freed by the caller.
+ */
+static bool usable(struct slice content, struct buf *scratch, struct slice *ret)
+{
+    buf_init(scratch, CONTENT_MAX_BYTES);
+    *ret = content;
+    if (jsonx_is_line(content))
+        return true;
+    if (jsonx_compact(scratch, content) < 0)
+        return false;
+    *ret = buf_slice(scratch);
+    return true;
+}
+
 void exec_on_iopub(struct exec *e, const struct jp_msg *msg)
 {
-    struct buf content;
-    buf_init(&content, CONTENT_MAX_BYTES);
-    if (jsonx_compact(&content, msg->content) == 0)
-        dispatch(e, msg->kind, buf_slice(&content));
+    struct buf scratch;
+    struct slice content;
+    if (usable(msg->content, &scratch, &content))
+        dispatch(e, msg->kind, content);
     else
         log_event(LOG_WARN, "kernel_message_malformed", "execution", e->id, "type", msg->msg_type,
                   NULL);
-    buf_done(&content);
+    buf_done(&scratch);
 }
 
 static void take_reply(struct exec *e, struct slice content)
@@ -382,28 +399,28 @@ void exec_on_reply(struct exec *e, const struct jp_msg *msg)
     if (e->got_reply)
         return;
     e->got_reply = true;
-    struct buf content;
-    buf_init(&content, CONTENT_MAX_BYTES);
-    if (jsonx_compact(&content, msg->content) == 0)
-        take_reply(e, buf_slice(&content));
-    buf_done(&content);
+    struct buf scratch;
+    struct slice content;
+    if (usable(msg->content, &scratch, &content))
+        take_reply(e, content);
+    buf_done(&scratch);
 }
 
 void exec_on_input_request(struct exec *e, const struct jp_msg *msg)
 {
-    struct buf content, line;
-    buf_init(&content, MIB(1));
-    buf_init(&line, MIB(2));
-    struct slice prompt = slice_str("\"\"");
+    struct buf scratch, line;
+    struct slice content, prompt = slice_str("\"\"");
     bool password = false;
-    if (jsonx_compact(&content, msg->content) == 0) {
-        struct slice given = jsonx_find(buf_slice(&content), "prompt");
-        prompt = is_string(given) ? given : prompt;
-        password = slice_eq_str(jsonx_find(buf_slice(&content), "password"), "true");
+    if (usable(msg->content, &scratch, &content)) {
+        struct slice given = jsonx_find(content, "prompt");
+        if (is_string(given) && given.len <= PROMPT_MAX_BYTES)
+            prompt = given;
+        password = slice_eq_str(jsonx_find(content, "password"), "true");
     }
+    buf_init(&line, PROMPT_MAX_BYTES + KIB(1));
     exec_event_input_request(&line, next_seq(e), prompt, password);
     append_done(e, &line);
-    buf_done(&content);
+    buf_done(&scratch);
 }
 
 /* ---- the end ---- */

@@ -179,7 +179,8 @@ static int start_process(struct kernel_proc *p, struct err *err)
     int r = write_conn_file(p, prefix, key, err);
     if (r < 0)
         return r;
-    struct jp_client_cfg client = {.ipc_prefix = prefix, .key = key, .on_msg = on_msg, .ctx = p};
+    struct jp_client_cfg client = {
+        .ipc_prefix = prefix, .key = key, .trusted = true, .on_msg = on_msg, .ctx = p};
     r = jp_client_new(&p->client, p->cfg.jupyter, &client, err);
     if (r < 0)
         return r;

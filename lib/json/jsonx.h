@@ -49,6 +49,11 @@ int jsonx_compact(struct buf *out, struct slice text);
 bool jsonx_valid(struct slice text);
 
 /*
+ * Is `text` one well-formed JSON value, as jsonx_compact() has it, that can stand in a line of NDJSON
+ * as it is? Blanks between tokens are no matter; newlines there and half surrogate pairs are.
+ */
+bool jsonx_is_line(struct slice text);
+/*
  * Finds a member of a well-formed top-level object without parsing the rest: the raw value's slice,
  * or an empty slice. `key` has no characters that need escaping.
  */

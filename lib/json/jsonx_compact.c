@@ -17,6 +17,7 @@ struct compactor {
     const char *run;     /* first byte not yet copied */
     char *out, *out_end; /* NULL: check only */
     bool full;
+    bool rough; /* a newline between tokens, or half a surrogate pair: not a line as it stands */
     unsigned depth;
     uint64_t is_object[DEPTH_MAX / 64];
 };
@@ -62,7 +63,10 @@ static bool skip_space(struct compactor *c)
         return true;
     if (!flush(c, c->p))
         return false;
+    const char *from = c->p;
     c->p = c->run = json_skip_space(c->p, c->end);
+    for (; !c->out && from < c->p; from++)
+        c->rough = c->rough || *from == '\n' || *from == '\r';
     return true;
 }
 
@@ -98,6 +102,7 @@ static bool pass_escape(struct compactor *c)
         c->p += 6;
         return true;
     }
+    c->rough = true;
     /* Half a pair: Python makes these, most parsers refuse the whole text for one. */
     if (!flush(c, slash) || !emit(c, "\\ufffd", 6))
         return false;
@@ -303,4 +308,12 @@ bool jsonx_valid(struct slice text)
         return false;
     struct compactor c = {.p = text.ptr, .end = text.ptr + text.len, .run = text.ptr};
     return pass_text(&c);
+}
+
+bool jsonx_is_line(struct slice text)
+{
+    if (text.len == 0)
+        return false;
+    struct compactor c = {.p = text.ptr, .end = text.ptr + text.len, .run = text.ptr};
+    return pass_text(&c) && !c.rough;
 }

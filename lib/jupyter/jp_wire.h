@@ -16,7 +16,8 @@ enum { JP_HEADER, JP_PARENT, JP_METADATA, JP_CONTENT, JP_JSON_FRAMES };
 /*
  * Checks the signature and reads header and parent header; msg->channel is the caller's. The first
  * of several idents is kept. -ERR_UNAUTHORIZED for a wrong signature, -ERR_INVALID for a wrong
- * form; *msg is then undefined. `key` is a scheduled key and is left ready for the next message.
+ * form; *msg is then undefined. `key` is a scheduled key and is left ready for the next message;
+ * NULL: signatures are not looked at.
  */
 int jp_wire_decode(struct jp_msg *msg, const struct slice *frames, size_t n,
                    struct crypto_hmac *key);
