@@ -1,6 +1,8 @@
 /*
  * Invariants: `ptr` points at the first unconsumed byte, the allocation begins at `ptr - head` and
- * has `cap` bytes, of which the last is kept for the NUL; len <= max.
+ * has `cap` bytes, of which the last is kept for the NUL; len <= max. Moving the bytes over a
+ * consumed head is amortised: it frees half of the memory, or is followed by room for half as many
+ * bytes again (so a buffer that is used as a queue may take half as much memory again as `max`).
  */
 #include "lib/base/buf.h"
 
@@ -20,7 +22,7 @@ void buf_done(struct buf *b)
     *b = (struct buf){.max = b->max};
 }
 
-/* Moves the bytes back over the consumed head: done only when it frees at least half. */
+/* Moves the bytes back over the consumed head. */
 static void compact(struct buf *b)
 {
     char *base = b->ptr - b->head;
@@ -40,12 +42,15 @@ int buf_reserve(struct buf *b, size_t len)
         compact(b);
         return 0;
     }
-    if (b->ptr && b->head)
+    size_t spare = 0;
+    if (b->ptr && b->head) {
         compact(b);
+        spare = need / 2;
+    }
     size_t cap = b->cap ? b->cap : 64;
     while (cap < need)
         cap = cap < MIB(64) ? cap * 2 : cap + cap / 4;
-    cap = MIN(cap, b->max + 1);
+    cap = MAX(MIN(cap - 1, b->max) + 1, need + spare);
     b->ptr = mem_resize(b->ptr, cap);
     b->cap = cap;
     b->ptr[b->len] = '\0';

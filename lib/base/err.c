@@ -4,6 +4,8 @@
  */
 #include "lib/base/err.h"
 
+#include "lib/base/utf8.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -121,7 +123,7 @@ int err_field(struct err *err, const char *field, const char *fmt, ...)
     put_va(err, fmt, ap, NULL);
     va_end(ap);
     err->code = ERR_INVALID;
-    size_t len = MIN(strlen(field), sizeof(err->field) - 1);
+    size_t len = utf8_cut(slice_str(field), sizeof(err->field) - 1);
     memcpy(err->field, field, len);
     err->field[len] = '\0';
     return -ERR_INVALID;

@@ -43,39 +43,56 @@ struct line {
     size_t len;
 };
 
+/* What may stand before a value is cut, so that the mark and the ends of string and line fit. */
+static const char cut_mark[] = "…";
+#define LINE_ROOM (LINE_MAX_BYTES - (sizeof(cut_mark) - 1) - strlen("\"}\n"))
+
 static void put(struct line *l, const char *s, size_t len)
 {
-    if (l->len + len > sizeof(l->text) - 3) /* room for `"}\n` */
-        return;
     memcpy(l->text + l->len, s, len);
     l->len += len;
+}
+
+static size_t escape(const char *s, size_t len, char out[8], size_t *ret_used)
+{
+    unsigned char c = (unsigned char)s[0];
+    size_t n = utf8_char_len(s, len);
+    *ret_used = n ? n : 1;
+    if (c == '"' || c == '\\') {
+        out[0] = '\\';
+        out[1] = (char)c;
+        return 2;
+    }
+    if (c < 0x20 || n == 0)
+        return (size_t)snprintf(out, 8, "\\u%04x", c < 0x20 ? c : 0xFFFDU);
+    memcpy(out, s, n);
+    return n;
 }
 
 static void put_escaped(struct line *l, const char *s)
 {
     size_t len = strlen(s);
-    for (size_t i = 0; i < len;) {
-        unsigned char c = (unsigned char)s[i];
-        size_t n = utf8_char_len(s + i, len - i);
-        char esc[8];
-        if (c == '"' || c == '\\') {
-            esc[0] = '\\';
-            esc[1] = (char)c;
-            put(l, esc, 2);
-        } else if (c < 0x20 || n == 0) {
-            int k = snprintf(esc, sizeof(esc), "\\u%04x", c < 0x20 ? c : 0xFFFDU);
-            put(l, esc, (size_t)k);
-        } else {
-            put(l, s + i, n);
+    for (size_t i = 0, used; i < len; i += used) {
+        char out[8];
+        size_t n = escape(s + i, len - i, out, &used);
+        if (l->len + n > LINE_ROOM) {
+            put(l, cut_mark, sizeof(cut_mark) - 1);
+            return;
         }
-        i += n ? n : 1;
+        put(l, out, n);
     }
 }
 
+/* Keys are the program's own and need no escapes. A pair that would lose its value is left out. */
 static void put_pair(struct line *l, const char *key, const char *value)
 {
-    put(l, l->len > 1 ? ",\"" : "\"", l->len > 1 ? 2 : 1);
-    put_escaped(l, key);
+    size_t len = strlen(key);
+    if (l->len + len + strlen(",\"\":\"") + 6 > LINE_ROOM)
+        return;
+    if (l->len > 1)
+        put(l, ",", 1);
+    put(l, "\"", 1);
+    put(l, key, len);
     put(l, "\":\"", 3);
     put_escaped(l, value);
     put(l, "\"", 1);
@@ -100,8 +117,7 @@ void log_event(enum log_level level, const char *event, ...)
         if (!key)
             break;
         const char *value = va_arg(ap, const char *);
-        /* A pair that does not fit whole is left out: the line stays JSON. */
-        if (value && l.len + strlen(key) + 6 * strlen(value) + 8 < sizeof(l.text) - 3)
+        if (value)
             put_pair(&l, key, value);
     }
     va_end(ap);

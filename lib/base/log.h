@@ -12,7 +12,8 @@ enum log_level log_level_get(void);
 
 /*
  * log_event(LOG_INFO, "sandbox_ready", "sandbox", id, "ms", "12", NULL): pairs of strings after
- * the event's name, ended by NULL. A value of NULL leaves its pair out. Lines are cut at 8 KiB.
+ * the event's name, ended by NULL. A value of NULL leaves its pair out. A line has at most 8 KiB:
+ * the value that does not fit is cut and marked with "…", pairs behind it are left out.
  * Only programs log above debug; lib/ returns errors instead.
  */
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
