@@ -33,6 +33,9 @@ int jsonx_parse(json_t **ret, struct slice text, struct err *err)
         return err_set(err, ERR_INVALID, "empty, where JSON is expected");
     if (too_deep(text))
         return err_set(err, ERR_INVALID, "JSON nested deeper than %d levels", PARSE_DEPTH_MAX);
+    /* jansson swallows a NUL behind a number */
+    if (memchr(text.ptr, '\0', text.len))
+        return err_set(err, ERR_INVALID, "JSON with a NUL byte");
     json_error_t e;
     json_t *j = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!j)

@@ -44,6 +44,13 @@ static void parse_names_what_is_wrong(void **state)
     refuses("[NaN]", "line 1");
 }
 
+static void parse_refuses_nul_bytes(void **state)
+{
+    json_t *j = NULL;
+    assert_int_equal(jsonx_parse(&j, slice_make("1\0", 2), NULL), -ERR_INVALID);
+    assert_int_equal(jsonx_parse(&j, slice_make("[1\0]", 4), NULL), -ERR_INVALID);
+}
+
 static void parse_depth_is_64(void **state)
 {
     char text[2 * 65 + 1];
@@ -134,6 +141,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parse_takes_one_well_formed_text),
         cmocka_unit_test(parse_names_what_is_wrong),
+        cmocka_unit_test(parse_refuses_nul_bytes),
         cmocka_unit_test(parse_depth_is_64),
         cmocka_unit_test(getters_read_and_name_the_field),
         cmocka_unit_test(only_finds_the_unknown_field),
