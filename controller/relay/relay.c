@@ -177,11 +177,6 @@ static void put_headers(struct relay_call *c)
 {
     for (size_t i = 0; i < c->n_got; i++)
         http_set_header(c->req, c->got[i].name, c->got[i].value);
-    /* What user code wrote must never act as a page of this server. */
-    if (c->kind == RELAY_FILE) {
-        http_set_header(c->req, "X-Content-Type-Options", "nosniff");
-        http_set_header(c->req, "Content-Security-Policy", "sandbox");
-    }
 }
 
 static void answer_stream(struct relay_call *c)
