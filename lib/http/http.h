@@ -69,7 +69,10 @@ int http_server_new(struct http_server **ret, struct loop *loop, int listen_fd_t
 /* Stops accepting; open requests go on. */
 void http_server_quiesce(struct http_server *s);
 unsigned http_server_active(const struct http_server *s); /* requests not yet finished */
-/* Ends every connection; on_close comes for each open request before this returns. NULL ok. */
+/*
+ * Ends every connection; on_close comes for each open request before this returns. Not from inside
+ * a callback of the server. NULL ok.
+ */
 struct http_server *http_server_free(struct http_server *s);
 
 /* ---- the request ---- */

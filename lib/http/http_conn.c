@@ -45,6 +45,8 @@ static void update_watch(struct http_conn *c)
 static void conn_free(struct http_conn *c)
 {
     struct http_server *s = c->server;
+    if (c->linger)
+        http_linger_start(s, c->fd);
     c->suspended = c->streaming = false;
     update_watch(c);
     http_conn_deadline(c, HTTP_DL_NONE);
@@ -78,8 +80,10 @@ static int64_t duration_ms(const struct http_server *s, enum http_deadline kind)
         return s->cfg.header_deadline_ms;
     case HTTP_DL_BODY:
         return s->cfg.body_deadline_ms;
+    case HTTP_DL_FRESH:
+        return MIN(HTTP_FRESH_MS, s->cfg.keepalive_ms);
     case HTTP_DL_IDLE:
-        return s->cfg.keepalive_ms;
+        return s->cfg.keepalive_ms - MIN(HTTP_FRESH_MS, s->cfg.keepalive_ms);
     case HTTP_DL_NONE:
         break;
     }
@@ -99,6 +103,7 @@ void http_conn_deadline(struct http_conn *c, enum http_deadline kind)
     struct http_server *s = c->server;
     if (c->deadline != HTTP_DL_NONE)
         DL_DELETE2(s->deadlines[c->deadline], c, dl_prev, dl_next);
+    c->first_byte = loop_poll_free(c->first_byte);
     c->deadline = kind;
     if (kind == HTTP_DL_NONE)
         return;
@@ -108,16 +113,35 @@ void http_conn_deadline(struct http_conn *c, enum http_deadline kind)
     arm(s, c->deadline_ms, now);
 }
 
+static void on_first_byte(void *ctx, int events)
+{
+    http_conn_deadline(ctx, HTTP_DL_HEADERS);
+}
+
+/*
+ * libmicrohttpd tells of a request only when its first line is whole. A second look at the
+ * descriptor finds its first byte; busy connections never get that far and pay nothing for it.
+ */
+static void watch_first_byte(struct http_conn *c)
+{
+    http_conn_deadline(c, HTTP_DL_IDLE);
+    if (loop_poll_new(&c->first_byte, c->server->loop, c->fd, on_first_byte, c, NULL) == 0)
+        loop_poll_set(c->first_byte, LOOP_READ);
+}
+
 static void expire(struct http_conn *c, enum http_deadline kind)
 {
-    http_conn_deadline(c, HTTP_DL_NONE);
-    if (kind != HTTP_DL_BODY) {
-        http_conn_cut(c);
+    if (kind == HTTP_DL_FRESH) {
+        watch_first_byte(c);
         return;
     }
-    struct err err;
-    err_set(&err, ERR_TIMEOUT, "the body of the request did not arrive in time");
-    http_conn_answer_raw(c, &err);
+    http_conn_deadline(c, HTTP_DL_NONE);
+    if (kind == HTTP_DL_BODY) {
+        struct err err;
+        err_set(&err, ERR_TIMEOUT, "the body of the request did not arrive in time");
+        http_conn_answer_raw(c, &err);
+    }
+    http_conn_cut(c);
 }
 
 void http_conn_on_deadline(void *server)
@@ -162,7 +186,7 @@ void http_conn_idle(struct http_conn *c)
     c->req = NULL;
     c->streaming = false;
     update_watch(c);
-    http_conn_deadline(c, HTTP_DL_IDLE);
+    http_conn_deadline(c, HTTP_DL_FRESH);
     if (c->server->quiesced)
         http_conn_cut(c);
 }
@@ -179,10 +203,8 @@ void http_conn_cut(struct http_conn *c)
 void http_conn_answer_raw(struct http_conn *c, const struct err *err)
 {
     struct http_request *req = c->req;
-    if (!req || req->dead || req->queued) {
-        http_conn_cut(c);
+    if (!req || req->dead || req->queued)
         return;
-    }
     _cleanup_(freep) char *body = http_problem_text(err);
     int status = http_problem_status(err);
     _cleanup_(freep) char *text =
@@ -197,7 +219,7 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
     if (send(c->fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
         req->status = status;
     req->aborted = true;
-    http_conn_cut(c);
+    c->linger = true;
 }
 
 static void look_at(struct http_conn *c, short events)

@@ -15,20 +15,29 @@
 #define HTTP_DRAIN_MAX      MIB(64) /* of a body nobody wants */
 #define HTTP_CONN_MEMORY    KIB(64) /* libmicrohttpd's pool of one connection */
 #define HTTP_STREAM_BLOCK   KIB(64) /* block of an answer with known length */
+#define HTTP_FRESH_MS       1000    /* a kept connection is watched for a slow request after this */
 #define HTTP_SCAN_MS        1000    /* how often silent connections are asked whether they live */
 #define HTTP_REQUEST_ID_MAX 128
 
 /* What a connection waits for with a deadline; each kind has one duration, so lists are sorted. */
-enum http_deadline { HTTP_DL_HEADERS, HTTP_DL_BODY, HTTP_DL_IDLE, HTTP_DL_NONE };
+enum http_deadline {
+    HTTP_DL_HEADERS, /* the headers' end */
+    HTTP_DL_BODY,    /* the body's end, or of a streamed one its next bytes */
+    HTTP_DL_FRESH,   /* the next request, right after one: nothing watches for its first byte */
+    HTTP_DL_IDLE,    /* the next request; its first byte starts the deadline of its headers */
+    HTTP_DL_NONE,
+};
 
 struct http_conn {
     struct http_server *server;
     struct MHD_Connection *mhd;
-    struct http_request *req; /* the one under way, or NULL */
-    int fd;                   /* libmicrohttpd's */
-    bool suspended;           /* libmicrohttpd does not look at it until http_conn_resume() */
-    bool streaming;           /* a streamed answer is under way */
-    bool watched;             /* counted in server->watched: suspended or streaming */
+    struct http_request *req;     /* the one under way, or NULL */
+    int fd;                       /* libmicrohttpd's */
+    bool suspended;               /* libmicrohttpd does not look at it until http_conn_resume() */
+    bool streaming;               /* a streamed answer is under way */
+    bool linger;                  /* closing: the client may still be sending */
+    bool watched;                 /* counted in server->watched: suspended or streaming */
+    struct loop_poll *first_byte; /* while HTTP_DL_IDLE */
     enum http_deadline deadline;
     int64_t deadline_ms;
     struct http_conn *dl_prev, *dl_next;
@@ -48,6 +57,8 @@ struct http_server {
     struct http_conn *conns;
     unsigned n_conns;
     struct http_conn *deadlines[HTTP_DL_NONE];
+    struct http_linger *lingers;
+    unsigned n_lingers;
     unsigned watched;
     unsigned active;
     bool running; /* inside MHD_run() */
@@ -137,8 +148,13 @@ void http_conn_streaming(struct http_conn *c);
 void http_conn_idle(struct http_conn *c); /* its request is over */
 /* Shuts the socket down; the request, if any, ends as soon as libmicrohttpd runs. */
 void http_conn_cut(struct http_conn *c);
-/* Writes a problem past libmicrohttpd, for states in which it takes no answer; then cut. */
+/* Writes a problem past libmicrohttpd, for states in which it takes no answer. The connection must
+ * end then. */
 void http_conn_answer_raw(struct http_conn *c, const struct err *err);
+
+/* http_linger.c */
+void http_linger_start(struct http_server *s, int fd); /* fd stays the caller's */
+void http_linger_end_all(struct http_server *s);
 
 /* http_serve.c: callbacks of libmicrohttpd for one request */
 void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);

@@ -159,10 +159,12 @@ void http_server_quiesce(struct http_server *s)
     int fd = MHD_quiesce_daemon(s->daemon);
     if (fd >= 0)
         close(fd);
-    while (s->deadlines[HTTP_DL_IDLE]) {
-        struct http_conn *c = s->deadlines[HTTP_DL_IDLE];
-        http_conn_deadline(c, HTTP_DL_NONE);
-        http_conn_cut(c);
+    for (enum http_deadline kind = HTTP_DL_FRESH; kind <= HTTP_DL_IDLE; kind++) {
+        while (s->deadlines[kind]) {
+            struct http_conn *c = s->deadlines[kind];
+            http_conn_deadline(c, HTTP_DL_NONE);
+            http_conn_cut(c);
+        }
     }
 }
 
@@ -186,6 +188,7 @@ struct http_server *http_server_free(struct http_server *s)
     loop_poll_free(s->poll);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    http_linger_end_all(s);
     loop_defer_free(s->defer);
     loop_timer_free(s->deadline_timer);
     loop_timer_free(s->scan_timer);

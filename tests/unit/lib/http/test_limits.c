@@ -47,7 +47,7 @@ static int setup(void **state)
                                         .after = after,
                                         .header_deadline_ms = 300,
                                         .body_deadline_ms = 400,
-                                        .keepalive_ms = 200,
+                                        .keepalive_ms = 2000,
                                         .max_connections = 8};
     afters = 0;
     fx_start(&fx, &cfg);
@@ -81,7 +81,7 @@ static void check_lives(void)
 
 static void check_closed(void)
 {
-    assert_true(run_until(&fx, 2000, cl_ended, cl));
+    assert_true(run_until(&fx, 4000, cl_ended, cl));
 }
 
 static void send_body(const char *head, size_t len)
@@ -91,6 +91,11 @@ static void send_body(const char *head, size_t len)
     cl_send(cl, head);
     cl_send_n(cl, body, len);
     free(body);
+}
+
+static bool sent_all(void *ctx)
+{
+    return ((struct client *)ctx)->out.len == 0;
 }
 
 static void post(size_t len)
@@ -134,6 +139,20 @@ static void chunked_body_at_the_limit_and_above(void **state)
     }
     check_problem(413, "too_large");
     check_lives();
+}
+
+static void answer_survives_a_body_beyond_all_bounds(void **state)
+{
+    /* As Python's http.client does it: all is sent before anything is read. */
+    cl->reading = false;
+    cl_interest(cl);
+    send_body("POST /echo HTTP/1.1\r\n" HOST "Content-Length: 104857600\r\n\r\n", MIB(100));
+    assert_true(run_until(&fx, 5000, sent_all, cl));
+    assert_true(cl->sent > MIB(100));
+    cl->reading = true;
+    cl_interest(cl);
+    cl_answer(cl, &an);
+    check_problem(413, "too_large");
 }
 
 static void announced_beyond_all_bounds(void **state)
@@ -239,6 +258,19 @@ static void uri_at_the_limit_and_above(void **state)
     check_lives();
 }
 
+static void query_of_many_parts(void **state)
+{
+    struct buf b;
+    buf_init(&b, MIB(1));
+    buf_append_str(&b, "GET /hello?");
+    while (b.len < 8000)
+        buf_append_str(&b, "a&");
+    buf_append_str(&b, " HTTP/1.1\r\n" HOST "\r\n");
+    cl_send_n(cl, b.ptr, b.len);
+    buf_done(&b);
+    assert_int_equal(cl_answer(cl, &an), 200);
+}
+
 static void ambiguous_framing_is_refused(void **state)
 {
     static const char *const requests[] = {
@@ -317,12 +349,18 @@ static void slow_headers_are_cut_off(void **state)
     assert_int_equal(cl->received, 0);
 }
 
+static bool never(void *ctx)
+{
+    return false;
+}
+
 static void slow_headers_after_a_request(void **state)
 {
     check_lives();
-    int64_t ms = drip_until_closed("GET /h HTTP/1.1\r\nHost: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-                                   "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-    assert_in_range(ms, 150, 1200);
+    run_until(&fx, 1100, never, NULL);
+    int64_t ms =
+        drip_until_closed("GET /hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh");
+    assert_in_range(ms, 250, 900);
 }
 
 static void idle_connections_are_closed(void **state)
@@ -330,7 +368,7 @@ static void idle_connections_are_closed(void **state)
     int64_t start = clk_mono_ms();
     check_lives();
     check_closed();
-    assert_in_range(clk_mono_ms() - start, 150, 800);
+    assert_in_range(clk_mono_ms() - start, 1900, 2900);
 }
 
 static void silent_connections_are_closed(void **state)
@@ -359,7 +397,6 @@ static void too_many_connections(void **state)
     cl_send(more[6], "GET /hello HTTP/1.1\r\n" HOST "\r\n");
     assert_int_equal(cl_answer(more[6], &an), 200);
     cl_close(more[6]);
-    assert_true(run_until(&fx, 1000, cl_ended, cl));
     check_closed();
     cl_close(cl);
     cl = cl_open(&fx);
@@ -383,15 +420,26 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(body_at_the_limit_and_above),    T(chunked_body_at_the_limit_and_above),
-        T(announced_beyond_all_bounds),    T(endless_chunked_body),
-        T(refusal_waits_for_the_body),     T(expect_continue),
-        T(headers_at_the_limit_and_above), T(headers_beyond_the_memory_of_a_connection),
-        T(uri_at_the_limit_and_above),     T(ambiguous_framing_is_refused),
-        T(garbage_ends_the_connection),    T(slow_headers_are_cut_off),
-        T(slow_headers_after_a_request),   T(idle_connections_are_closed),
-        T(silent_connections_are_closed),  T(slow_body_times_out),
-        T(too_many_connections),           T(quiesce_closes_idle_connections),
+        T(body_at_the_limit_and_above),
+        T(chunked_body_at_the_limit_and_above),
+        T(answer_survives_a_body_beyond_all_bounds),
+        T(announced_beyond_all_bounds),
+        T(endless_chunked_body),
+        T(refusal_waits_for_the_body),
+        T(expect_continue),
+        T(headers_at_the_limit_and_above),
+        T(headers_beyond_the_memory_of_a_connection),
+        T(uri_at_the_limit_and_above),
+        T(query_of_many_parts),
+        T(ambiguous_framing_is_refused),
+        T(garbage_ends_the_connection),
+        T(slow_headers_are_cut_off),
+        T(slow_headers_after_a_request),
+        T(idle_connections_are_closed),
+        T(silent_connections_are_closed),
+        T(slow_body_times_out),
+        T(too_many_connections),
+        T(quiesce_closes_idle_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
