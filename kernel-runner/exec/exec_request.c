@@ -131,9 +131,9 @@ struct exec_request *exec_request_free(struct exec_request *r)
 char *exec_request_content(const struct exec_request *r)
 {
     _cleanup_(json_decrefp) json_t *content =
-        json_pack("{s:s%, s:b, s:b, s:O, s:b, s:b}", "code", r->code, r->code_len, "silent",
+        json_pack("{s:s%, s:b, s:b, s:o, s:b, s:b}", "code", r->code, r->code_len, "silent",
                   r->silent, "store_history", r->store_history, "user_expressions",
-                  r->user_expressions ? json_incref(r->user_expressions) : json_object(), "allow_stdin",
-                  r->allow_stdin, "stop_on_error", 0);
+                  r->user_expressions ? json_incref(r->user_expressions) : json_object(),
+                  "allow_stdin", r->allow_stdin, "stop_on_error", 0);
     return jsonx_dump(content);
 }

@@ -1,0 +1,292 @@
+/* Kernel messages in, events and the execution object out. */
+#include "kernel-runner/exec/exec.h"
+#include "kernel-runner/exec/exec_render.h"
+#include "lib/api/limits.h"
+#include "lib/base/mem.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+/* after the four headers it needs */
+#include <cmocka.h>
+
+struct fixture {
+    struct loop *loop;
+    struct event_log_store store;
+    struct exec *e;
+};
+
+static struct exec *new_exec(struct fixture *f, uint64_t limit)
+{
+    struct exec_request *r = NULL;
+    struct err err;
+    assert_int_equal(exec_request_parse(&r, slice_str("{\"code\":\"x\"}"), &err), 0);
+    struct exec_limits limits = {.output_bytes = limit};
+    return exec_new(f->loop, &f->store, "e1", r, &limits);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = MEM_NEW(struct fixture);
+    assert_int_equal(loop_new(&f->loop, NULL), 0);
+    f->store.spill_dir_fd = -1;
+    f->e = new_exec(f, MIB(64));
+    exec_move(f->e, EXEC_EV_SEND);
+    exec_put_started(f->e);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    exec_free(f->e);
+    loop_free(f->loop);
+    free(f);
+    return 0;
+}
+
+static void say(struct fixture *f, enum jp_kind kind, const char *content)
+{
+    struct jp_msg *msg = MEM_NEW(struct jp_msg);
+    msg->channel = JP_IOPUB;
+    msg->kind = kind;
+    msg->content = slice_str(content);
+    exec_on_iopub(f->e, msg);
+    free(msg);
+}
+
+/* The execution as JSON, rendered at once and streamed in small pieces: they must be the same. */
+static json_t *render(struct fixture *f)
+{
+    size_t len = 0;
+    f->e->ended_us = f->e->started_us + 1; /* its clock stands still between the two */
+    char *text = exec_render_text(f->e, &len);
+    struct exec_render *r = NULL;
+    assert_int_equal(exec_render_new(&r, f->e, NULL), 0);
+    struct buf streamed;
+    buf_init(&streamed, MIB(64));
+    char piece[7];
+    for (;;) {
+        ssize_t n = exec_render_pull(r, piece, sizeof(piece));
+        if (n == EXEC_RENDER_END)
+            break;
+        buf_append(&streamed, piece, (size_t)n);
+    }
+    exec_render_free(r);
+    assert_int_equal(streamed.len, len);
+    assert_memory_equal(streamed.ptr, text, len);
+    struct err err;
+    json_t *json = NULL;
+    if (jsonx_parse(&json, slice_make(text, len), &err) < 0)
+        fail_msg("%s in %s", err.text, text);
+    buf_done(&streamed);
+    free(text);
+    return json;
+}
+
+static void check(struct fixture *f, const char *key, const char *want)
+{
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    _cleanup_(freep) char *got =
+        json_dumps(json_object_get(json, key), JSON_COMPACT | JSON_ENCODE_ANY);
+    assert_string_equal(got, want);
+}
+
+static void adjacent_streams_are_merged(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"a\\n\"}");
+    say(f, JP_STREAM, "{\"name\": \"stdout\", \"text\": \"b\\\"\"}");
+    say(f, JP_STREAM, "{\"name\":\"stderr\",\"text\":\"E\"}");
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"c\"}");
+    check(f, "outputs",
+          "[{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"a\\nb\\\"\"},"
+          "{\"output_type\":\"stream\",\"name\":\"stderr\",\"text\":\"E\"},"
+          "{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"c\"}]");
+    check(f, "stdout", "\"a\\nb\\\"c\"");
+    check(f, "stderr", "\"E\"");
+}
+
+static void clear_output_clears_outputs_not_stdout(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"a\"}");
+    say(f, JP_CLEAR_OUTPUT, "{\"wait\":false}");
+    check(f, "outputs", "[]");
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"b\"}");
+    check(f, "outputs", "[{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"b\"}]");
+    check(f, "stdout", "\"ab\"");
+}
+
+static void clear_output_with_wait_waits_for_an_output(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"a\"}");
+    say(f, JP_CLEAR_OUTPUT, "{\"wait\":true}");
+    check(f, "outputs", "[{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"a\"}]");
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"b\"}");
+    check(f, "outputs", "[{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"b\"}]");
+}
+
+static void displays_are_updated_in_place(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_DISPLAY_DATA,
+        "{\"data\":{\"text/plain\":\"1\"},\"metadata\":{},\"transient\":{\"display_id\":\"d\"}}");
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"x\"}");
+    say(f, JP_UPDATE_DISPLAY_DATA,
+        "{\"data\":{\"text/plain\":\"2\"},\"metadata\":{\"m\":1},"
+        "\"transient\":{\"display_id\":\"d\"}}");
+    check(f, "outputs",
+          "[{\"output_type\":\"display_data\",\"data\":{\"text/plain\":\"2\"},"
+          "\"metadata\":{\"m\":1}},"
+          "{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"x\"}]");
+}
+
+static void transient_is_not_saved(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_DISPLAY_DATA,
+        "{\"transient\":{\"display_id\":\"d\"},\"data\":{\"text/html\":\"<b>\"},\"metadata\":{}}");
+    check(f, "outputs",
+          "[{\"output_type\":\"display_data\",\"data\":{\"text/html\":\"<b>\"},\"metadata\":{}}]");
+}
+
+static void result_is_the_last_text(void **state)
+{
+    struct fixture *f = *state;
+    check(f, "result", "null");
+    say(f, JP_EXECUTE_RESULT,
+        "{\"execution_count\":3,\"data\":{\"text/html\":\"h\",\"text/plain\":\"4\\n2\"},"
+        "\"metadata\":{}}");
+    check(f, "result", "\"4\\n2\"");
+}
+
+static void contents_without_their_members_are_survived(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const bad[] = {"{}",
+                                      "[]",
+                                      "null",
+                                      "{\"name\":1,\"text\":2}",
+                                      "{\"data\":[],\"metadata\":7,\"transient\":[]}",
+                                      "{\"ename\":1}",
+                                      "not json",
+                                      "{\"text\":\"\xff\"}",
+                                      ""};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        for (int kind = 0; kind <= JP_IOPUB_WELCOME; kind++)
+            say(f, (enum jp_kind)kind, bad[i]);
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    assert_true(json_is_object(json));
+}
+
+static void long_text_is_split_between_characters(void **state)
+{
+    struct fixture *f = *state;
+    /* é in two bytes, an escape of two, one of six, a surrogate pair of twelve: all over the cut.
+     */
+    struct buf content, want;
+    buf_init(&content, MIB(8));
+    buf_init(&want, MIB(8));
+    buf_append_str(&content, "{\"name\":\"stdout\",\"text\":\"");
+    static const char *const pieces[] = {"é", "\\n", "\\u00e9", "\\ud83d\\ude00", "x"};
+    static const char *const plain[] = {"é", "\n", "é", "\xf0\x9f\x98\x80", "x"};
+    for (unsigned i = 0; want.len < 3 * LIMIT_STREAM_EVENT_BYTES; i++) {
+        buf_append_str(&content, pieces[i * 7 % 5]);
+        buf_append_str(&want, plain[i * 7 % 5]);
+        if (i % 11 == 0) {
+            buf_append_str(&content, pieces[3]);
+            buf_append_str(&want, plain[3]);
+        }
+    }
+    buf_append_str(&content, "\"}");
+    say(f, JP_STREAM, content.ptr);
+    assert_true(event_log_lines(f->e->log) >= 4);
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    const json_t *text = json_object_get(json, "stdout");
+    assert_int_equal(json_string_length(text), want.len);
+    assert_memory_equal(json_string_value(text), want.ptr, want.len);
+    buf_done(&content);
+    buf_done(&want);
+}
+
+static void output_over_the_limit_is_counted(void **state)
+{
+    struct fixture *f = *state;
+    exec_free(f->e);
+    f->e = new_exec(f, KIB(1));
+    exec_move(f->e, EXEC_EV_SEND);
+    exec_put_started(f->e);
+    for (int i = 0; i < 100; i++)
+        say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"0123456789\"}");
+    uint64_t lines = event_log_lines(f->e->log);
+    assert_true(f->e->truncated && f->e->truncated_bytes > 0);
+    exec_finish(f->e, "ok", NULL);
+    /* One mark, then only `done`. */
+    assert_int_equal(event_log_lines(f->e->log), lines + 1);
+    struct slice log = event_log_view(f->e->log);
+    assert_non_null(memmem(log.ptr, log.len, "\"type\":\"truncated\",\"after_bytes\":", 33));
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    assert_int_equal(json_integer_value(json_object_get(json, "truncated_bytes")),
+                     f->e->truncated_bytes);
+}
+
+static void output_after_the_end_is_late(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"in\"}");
+    exec_finish(f->e, "ok", NULL);
+    uint64_t lines = event_log_lines(f->e->log);
+    say(f, JP_STREAM, "{\"name\":\"stdout\",\"text\":\"late\"}");
+    say(f, JP_DISPLAY_DATA, "{\"data\":{\"text/plain\":\"d\"},\"metadata\":{}}");
+    assert_int_equal(event_log_lines(f->e->log), lines);
+    check(f, "late_outputs",
+          "[{\"output_type\":\"stream\",\"name\":\"stdout\",\"text\":\"late\"},"
+          "{\"output_type\":\"display_data\",\"data\":{\"text/plain\":\"d\"},\"metadata\":{}}]");
+    check(f, "stdout", "\"in\"");
+}
+
+static void every_line_is_json_with_the_next_seq(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_STREAM, "{\n\"name\":\"stdout\",\r\n\"text\":\"a\"}");
+    say(f, JP_DISPLAY_DATA, "{\"data\":{\n\"a\":\"\\ud800\"},\"metadata\":{}}");
+    say(f, JP_ERROR, "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[\"t\"]}");
+    exec_finish(f->e, "error", NULL);
+    struct slice log = event_log_view(f->e->log);
+    uint64_t seq = 0;
+    for (size_t at = 0; at < log.len;) {
+        const char *nl = memchr(log.ptr + at, '\n', log.len - at);
+        assert_non_null(nl);
+        size_t len = (size_t)(nl - (log.ptr + at));
+        struct err err;
+        _cleanup_(json_decrefp) json_t *json = NULL;
+        if (jsonx_parse(&json, slice_make(log.ptr + at, len), &err) < 0)
+            fail_msg("%s", err.text);
+        assert_int_equal(json_integer_value(json_object_get(json, "seq")), ++seq);
+        at += len + 1;
+    }
+    assert_int_equal(seq, 5);
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(adjacent_streams_are_merged),
+        T(clear_output_clears_outputs_not_stdout),
+        T(clear_output_with_wait_waits_for_an_output),
+        T(displays_are_updated_in_place),
+        T(transient_is_not_saved),
+        T(result_is_the_last_text),
+        T(contents_without_their_members_are_survived),
+        T(long_text_is_split_between_characters),
+        T(output_over_the_limit_is_counted),
+        T(output_after_the_end_is_late),
+        T(every_line_is_json_with_the_next_seq),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
