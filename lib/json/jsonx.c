@@ -61,10 +61,12 @@ int jsonx_object(const json_t *body, struct err *err)
 
 int jsonx_only(const json_t *obj, const char *const *known, struct err *err)
 {
+    /* jansson's iteration takes a tree that is not const, but changes nothing */
+    json_t *tree;
+    memcpy(&tree, &obj, sizeof(tree));
     const char *key;
     json_t *value;
-    /* jansson's iteration takes a tree that is not const, but changes nothing */
-    json_object_foreach ((json_t *)(uintptr_t)obj, key, value) {
+    json_object_foreach (tree, key, value) {
         size_t i = 0;
         while (known[i] && strcmp(known[i], key) != 0)
             i++;
