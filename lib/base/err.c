@@ -87,7 +87,7 @@ static void put_text(struct err *err, const char *text)
     memcpy(err->text + keep, mark, sizeof(mark));
 }
 
-static void put_va(struct err *err, const char *fmt, va_list ap, const char *suffix)
+static _printf_(2, 0) void put_va(struct err *err, const char *fmt, va_list ap, const char *suffix)
 {
     char text[sizeof(err->text) * 2];
     int n = vsnprintf(text, sizeof(text), fmt, ap);
