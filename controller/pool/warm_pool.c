@@ -510,6 +510,11 @@ void warm_pool_start(struct warm_pool *p)
     loop_defer_post(p->decide);
 }
 
+void warm_pool_pause(struct warm_pool *p)
+{
+    p->is_started = false;
+}
+
 void warm_pool_stop(struct warm_pool *p)
 {
     struct warm_pool_create *c;

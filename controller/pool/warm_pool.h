@@ -27,6 +27,7 @@ int warm_pool_new(struct warm_pool **ret, struct sandbox_table *table,
 /* Open creations get no callback. The table is freed in the same turn, after this. NULL ok. */
 struct warm_pool *warm_pool_free(struct warm_pool *p);
 void warm_pool_start(struct warm_pool *p);
+void warm_pool_pause(struct warm_pool *p); /* no refill any more; who asks is still served */
 /* No refill any more; open creations fail with ERR_UNAVAILABLE, new ones too. */
 void warm_pool_stop(struct warm_pool *p);
 
