@@ -62,7 +62,9 @@ static json_t *render(struct fixture *f)
 {
     size_t len = 0;
     f->e->ended_us = f->e->started_us + 1; /* its clock stands still between the two */
-    char *text = exec_render_text(f->e, &len);
+    /* Streaming moves the log to its file; only the first rendering can be at once. */
+    bool in_memory = event_log_memory(f->e->log) > 0;
+    char *text = in_memory ? exec_render_text(f->e, &len) : NULL;
     struct exec_render *r = NULL;
     assert_int_equal(exec_render_new(&r, f->e, NULL), 0);
     struct buf streamed;
@@ -75,12 +77,14 @@ static json_t *render(struct fixture *f)
         buf_append(&streamed, piece, (size_t)n);
     }
     exec_render_free(r);
-    assert_int_equal(streamed.len, len);
-    assert_memory_equal(streamed.ptr, text, len);
+    if (in_memory) {
+        assert_int_equal(streamed.len, len);
+        assert_memory_equal(streamed.ptr, text, len);
+    }
     struct err err;
     json_t *json = NULL;
-    if (jsonx_parse(&json, slice_make(text, len), &err) < 0)
-        fail_msg("%s in %s", err.text, text);
+    if (jsonx_parse(&json, buf_slice(&streamed), &err) < 0)
+        fail_msg("%s in %s", err.text, streamed.ptr);
     buf_done(&streamed);
     free(text);
     return json;
