@@ -70,6 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int r = jsonx_compact(&out, text);
     check(r == 0 || r == -ERR_INVALID);
     check(jsonx_valid(text) == (r == 0));
+    if (jsonx_is_line(text))
+        check(r == 0 && !memchr(text.ptr, '\n', size) && !memchr(text.ptr, '\r', size));
     json_error_t e;
     json_t *tree = json_loadb(text.ptr ? text.ptr : "", size, FLAGS, &e);
     /* jansson swallows a NUL behind a number */

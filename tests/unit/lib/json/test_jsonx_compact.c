@@ -170,6 +170,17 @@ static void ceiling_is_for_the_result(void **state)
     buf_done(&b);
 }
 
+static void a_line_is_json_without_newlines(void **state)
+{
+    static const char *const lines[] = {"{\"a\" : [1,\t2]}", "\"\\n \\ud83d\\ude00\"", " 1 "};
+    static const char *const others[] = {"{\n}", "[1,\r2]", "1\n",   "\"\\ud83d\"",
+                                         "",     "{",       "\"\n\""};
+    for (size_t i = 0; i < ARRAY_LEN(lines); i++)
+        assert_true(jsonx_is_line(slice_str(lines[i])));
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        assert_false(jsonx_is_line(slice_str(others[i])));
+}
+
 /* Every place of every special byte relative to the 16-byte steps and the copy windows. */
 static void long_strings_with_a_special_byte_anywhere(void **state)
 {
@@ -207,6 +218,7 @@ int main(void)
         cmocka_unit_test(replaces_half_a_surrogate_pair),
         cmocka_unit_test(depth_is_128),
         cmocka_unit_test(ceiling_is_for_the_result),
+        cmocka_unit_test(a_line_is_json_without_newlines),
         cmocka_unit_test(long_strings_with_a_special_byte_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
