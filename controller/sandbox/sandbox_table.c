@@ -412,6 +412,13 @@ static void on_ready(void *ctx, json_t *json, const struct err *err)
     struct sandbox_op *op = sb->op;
 
     op->call = NULL;
+    if (err && clk_mono_ms() >= op->deadline_at_ms - LAST_WORDS_MS) {
+        struct err late = *err;
+        late.code = ERR_TIMEOUT;
+        err_wrap(&late, "the kernel was not ready in time");
+        fire(sb, SANDBOX_EV_FAILED, &late);
+        return;
+    }
     if (err && (err->code == ERR_SANDBOX_LOST || err->code == ERR_UNAVAILABLE)) {
         op->err = *err;
         op->last_words = loop_timer_new(t->loop, on_no_last_words, sb);
@@ -419,10 +426,7 @@ static void on_ready(void *ctx, json_t *json, const struct err *err)
         return;
     }
     if (err) {
-        struct err why = *err;
-        if (why.code == ERR_TIMEOUT)
-            err_wrap(&why, "the kernel was not ready in time");
-        fail_start(sb, &why);
+        fail_start(sb, err);
         return;
     }
     sb->op = NULL;
