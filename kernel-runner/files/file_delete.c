@@ -102,7 +102,7 @@ static int remove_path(struct delete *d, struct err *err)
 {
     _cleanup_(closep) int root_fd = -1;
     _cleanup_(closep) int parent = -1;
-    const char *name = NULL;
+    const char *name = "";
     int r = file_root_open_dir(d->root_path, &root_fd, err);
     if (r == 0)
         r = file_open_parent(root_fd, d->path, &parent, &name, err);

@@ -175,7 +175,7 @@ static void answer_view(struct http_request *req, const char *path, struct file_
 void routes_files_get(void *ctx, struct http_request *req)
 {
     struct err err;
-    struct file_view view;
+    struct file_view view = {.fd = -1};
     _cleanup_(freep) char *path = NULL;
     int r = read_path(req, &path, &err);
     if (r == 0)

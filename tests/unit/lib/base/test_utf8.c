@@ -34,9 +34,9 @@ static void every_pair_and_edge_agrees_with_the_number(void **state)
                                           0x9F, 0xA0, 0xBF, 0xC0, 0xFF};
     for (unsigned a = 0; a < 256; a++) {
         for (unsigned b = 0; b < 256; b++) {
-            for (size_t i = 0; i < sizeof(edges) * sizeof(edges); i++) {
-                unsigned char s[4] = {(unsigned char)a, (unsigned char)b, edges[i / sizeof(edges)],
-                                      edges[i % sizeof(edges)]};
+            for (size_t i = 0; i < ARRAY_LEN(edges) * ARRAY_LEN(edges); i++) {
+                unsigned char s[4] = {(unsigned char)a, (unsigned char)b,
+                                      edges[i / ARRAY_LEN(edges)], edges[i % ARRAY_LEN(edges)]};
                 for (size_t len = 0; len <= 4; len++)
                     if (utf8_char_len((char *)s, len) != model(s, len))
                         fail_msg("%02x %02x %02x %02x, %zu", s[0], s[1], s[2], s[3], len);
