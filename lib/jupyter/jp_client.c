@@ -284,7 +284,8 @@ int jp_client_new(struct jp_client **ret, struct jp_context *context,
         return err_set(err, ERR_INVALID, "a kernel connection needs a key");
     struct jp_client *c = MEM_NEW(struct jp_client);
     c->context = context;
-    c->cfg = (struct jp_client_cfg){.on_msg = cfg->on_msg, .ctx = cfg->ctx};
+    c->cfg =
+        (struct jp_client_cfg){.trusted = cfg->trusted, .on_msg = cfg->on_msg, .ctx = cfg->ctx};
     crypto_hmac_init(&c->key, cfg->key, strlen(cfg->key));
     crypto_new_uuid(c->session);
     c->again = loop_defer_new(context->loop, on_again, c);
