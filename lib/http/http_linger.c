@@ -71,6 +71,8 @@ void http_linger_start(struct http_server *s, int fd)
 
 void http_linger_end_all(struct http_server *s)
 {
-    while (s->lingers)
-        linger_end(s->lingers);
+    struct http_linger *l, *tmp;
+    DL_FOREACH_SAFE (s->lingers, l, tmp) {
+        linger_end(l);
+    }
 }

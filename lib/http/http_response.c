@@ -59,6 +59,7 @@ void http_answer_response(struct http_request *req, int status, const char *type
     /* Whoever answers in the middle of a body has no more use for it. */
     req->on_data = NULL;
     req->on_end = NULL;
+    req->body_seen = 0;
     http_conn_resume(req->conn);
 }
 

@@ -251,7 +251,7 @@ void http_router_match(const struct http_router *r, const char *method, const ch
     ret->path_known = w.path_known;
     ret->n_params = found ? found->n_params : 0;
     write_allow(&w, ret->allow, sizeof(ret->allow));
-    for (size_t i = 0; i < ret->n_params; i++) {
+    for (size_t i = 0; found && i < found->n_params; i++) {
         const struct pattern_param *param = &found->params[i];
         const struct seg *seg = &w.segs[param->depth];
         ret->params[i] = (struct http_param){.name = param->name,

@@ -211,59 +211,67 @@ static void call_handler(struct http_request *req)
     req->match.route->handler(req->server->cfg.ctx, req);
 }
 
+/* Everything that can be said of a request before its body. */
+static int admit(struct http_request *req, const char *version, bool *framed, struct err *err)
+{
+    int r = check_framing(req, err);
+    *framed = r == 0;
+    if (r == 0)
+        r = check_sizes(req, version, err);
+    if (r == 0)
+        r = find_route(req, err);
+    if (r == 0)
+        r = check_length(req, err);
+    return r;
+}
+
+/* libmicrohttpd takes an answer now, and closes then; or at the end of the request. */
+static enum MHD_Result answer_at_headers(struct http_request *req, bool framed)
+{
+    bool endless = req->content_length > 0 && (uint64_t)req->content_length > drain_max(req);
+    if (!framed || endless || req->expects_continue) {
+        req->conn->linger = true;
+        return http_answer_queue(req);
+    }
+    return MHD_YES;
+}
+
 /* Headers are complete. Nothing is suspended here: libmicrohttpd would repeat this call. */
 static enum MHD_Result at_headers(struct http_request *req, const char *method, const char *version)
 {
     struct err err;
-    struct http_conn *c = req->conn;
+    bool framed = false;
     req->phase = HTTP_AT_BODY;
     req->method = mem_dup_str(method);
     req->http_1_0 = strcmp(version, "HTTP/1.0") == 0;
     req->received_us = clk_mono_us();
     req->server->active++;
-    http_conn_deadline(c, HTTP_DL_NONE);
     const char *given = http_header(req, "X-Request-Id");
     if (sane_id(given))
         memcpy(req->id, given, strlen(given) + 1);
 
-    bool framed = false;
-    int r = check_framing(req, &err);
-    if (r == 0) {
-        framed = true;
-        r = check_sizes(req, version, &err);
-    }
-    if (r == 0)
-        r = find_route(req, &err);
-    if (r == 0)
-        r = check_length(req, &err);
-    if (r < 0)
+    int r = admit(req, version, &framed, &err);
+    const struct http_route *route = req->match.route;
+    if (r < 0) {
         http_answer_err(req, &err);
-    else if (req->match.route->body == HTTP_BODY_BUFFER)
-        buf_init(&req->body, req->match.route->max_body);
-    else if (req->match.route->body == HTTP_BODY_STREAM)
-        call_handler(req);
-
-    if (!req->response) {
-        if (req->content_length != 0)
-            http_conn_deadline(c, HTTP_DL_BODY);
-        return MHD_YES;
+    } else {
+        assert(route);
+        if (route->body == HTTP_BODY_BUFFER)
+            buf_init(&req->body, route->max_body);
+        if (route->body == HTTP_BODY_STREAM)
+            call_handler(req);
     }
-    bool endless = req->content_length > 0 && (uint64_t)req->content_length > drain_max(req);
-    if (!framed || endless || req->expects_continue) {
-        c->linger = true;
-        return http_answer_queue(req);
-    }
-    if (req->content_length != 0)
-        http_conn_deadline(c, HTTP_DL_BODY);
-    return MHD_YES;
+    http_conn_deadline(req->conn, req->content_length != 0 ? HTTP_DL_BODY : HTTP_DL_NONE);
+    return req->response ? answer_at_headers(req, framed) : MHD_YES;
 }
 
 static enum MHD_Result give_up(struct http_request *req)
 {
     struct err err;
-    if (!req->problem)
+    if (!req->status)
         too_large(req, &err);
-    http_conn_answer_raw(req->conn, req->problem ? req->problem : &err);
+    if (!req->status || req->problem)
+        http_conn_answer_raw(req->conn, req->problem ? req->problem : &err);
     return MHD_NO;
 }
 

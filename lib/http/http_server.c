@@ -140,7 +140,7 @@ int http_server_new(struct http_server **ret, struct loop *loop, int listen_fd_t
     if (r == 0)
         r = start_daemon(s, fd, err);
     if (s->daemon)
-        fd = -1; /* closed by MHD_stop_daemon() */
+        (void)TAKE_FD(fd); /* closed by MHD_stop_daemon() */
     if (r < 0) {
         http_server_free(s);
         return r;

@@ -271,7 +271,6 @@ static inline bool an_parse(struct answer *a, const struct buf *in, bool head_re
     assert_true(a->head_len < sizeof(a->head));
     memcpy(a->head, in->ptr, a->head_len);
     assert_int_equal(sscanf(a->head, "HTTP/1.1 %d", &a->status), 1);
-    const char *length = an_header(a, "Content-Length");
     a->chunked = an_header(a, "Transfer-Encoding") != NULL;
     size_t left = in->len - a->head_len, body = 0;
     if (head_request || a->status == 204 || a->status == 304 || a->status < 200) {
@@ -283,7 +282,7 @@ static inline bool an_parse(struct answer *a, const struct buf *in, bool head_re
         a->total = body ? a->head_len + body : 0;
         return body > 0;
     }
-    length = an_header(a, "Content-Length");
+    const char *length = an_header(a, "Content-Length");
     body = length ? strtoul(length, NULL, 10) : 0;
     if (!length || left < body)
         return false;
