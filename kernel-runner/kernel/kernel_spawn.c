@@ -78,6 +78,8 @@ static void env_fill(struct env_list *e, const struct kernel_spawn *s)
     env_put(e, mem_printf("JUPYTER_RUNTIME_DIR=%s", s->private_dir));
     env_put(e, mem_printf("JUPYTER_CONFIG_DIR=%s/jupyter", s->private_dir));
     env_put(e, mem_printf("JUPYTER_DATA_DIR=%s/jupyter", s->private_dir));
+    /* HOME is the user's folder: caches of libraries shall not stand among the user's files. */
+    env_put(e, mem_printf("XDG_CACHE_HOME=%s/cache", s->private_dir));
     env_put(e, mem_printf("MPLCONFIGDIR=%s/matplotlib", s->private_dir));
     for (size_t i = 0; s->env && s->env[i]; i++)
         env_put(e, mem_dup_str(s->env[i]));
