@@ -105,6 +105,8 @@ static void on_work(void *data)
 {
     struct file_put *p = data;
     p->failed = prepare(p, &p->err) < 0;
+    if (!p->made && p->root_fd >= 0) /* only needed to take folders back */
+        close(TAKE_FD(p->root_fd));
 }
 
 /* ---- the loop's thread again ---- */
