@@ -282,7 +282,8 @@ static enum MHD_Result collect(struct http_request *req, const char *data, size_
     req->body_seen += *len;
     if (req->body_seen > drain_max(req))
         return give_up(req);
-    bool wanted = !req->response && req->match.route->body == HTTP_BODY_BUFFER;
+    const struct http_route *route = req->match.route;
+    bool wanted = !req->response && route && route->body == HTTP_BODY_BUFFER;
     if (wanted && buf_append(&req->body, data, *len) < 0) {
         buf_done(&req->body);
         too_large(req, &err);

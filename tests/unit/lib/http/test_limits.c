@@ -345,7 +345,7 @@ static int64_t drip_until_closed(const char *text)
 static void slow_headers_are_cut_off(void **state)
 {
     int64_t ms = drip_until_closed("GET /hello HTTP/1.1\r\nHost: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-    assert_in_range(ms, 250, 900);
+    assert_in_range(ms, 250, 2500);
     assert_int_equal(cl->received, 0);
 }
 
@@ -360,7 +360,7 @@ static void slow_headers_after_a_request(void **state)
     run_until(&fx, 1100, never, NULL);
     int64_t ms =
         drip_until_closed("GET /hhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhhh");
-    assert_in_range(ms, 250, 900);
+    assert_in_range(ms, 250, 2500);
 }
 
 static void idle_connections_are_closed(void **state)
@@ -368,21 +368,21 @@ static void idle_connections_are_closed(void **state)
     int64_t start = clk_mono_ms();
     check_lives();
     check_closed();
-    assert_in_range(clk_mono_ms() - start, 1900, 2900);
+    assert_in_range(clk_mono_ms() - start, 1900, 3900);
 }
 
 static void silent_connections_are_closed(void **state)
 {
     int64_t start = clk_mono_ms();
     check_closed();
-    assert_in_range(clk_mono_ms() - start, 200, 900);
+    assert_in_range(clk_mono_ms() - start, 200, 2500);
 }
 
 static void slow_body_times_out(void **state)
 {
     cl_send(cl, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 100\r\n\r\n");
     int64_t ms = drip_until_closed("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
-    assert_in_range(ms, 350, 1200);
+    assert_in_range(ms, 350, 2500);
     assert_true(an_parse(&an, &cl->in, false));
     check_problem(504, "timeout");
 }
