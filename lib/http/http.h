@@ -55,8 +55,7 @@ struct http_server_cfg {
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
     int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */
-    int body_deadline_ms;     /* HTTP_BODY_BUFFER bodies complete within this, HTTP_BODY_STREAM ones
-                                 come     on; default 60000 */
+    int body_deadline_ms;     /* a buffered body is whole, a streamed one moves; default 60000 */
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
     unsigned max_connections; /* default 4096; above, new ones are closed at once */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
@@ -66,7 +65,7 @@ struct http_server_cfg {
 /* Takes over a listening socket (TCP or AF_UNIX; non-blocking is set here). */
 int http_server_new(struct http_server **ret, struct loop *loop, int listen_fd_take,
                     const struct http_server_cfg *cfg, struct err *err);
-/* Stops accepting; open requests go on. */
+/* Stops accepting and closes idle connections; open requests go on. */
 void http_server_quiesce(struct http_server *s);
 unsigned http_server_active(const struct http_server *s); /* requests not yet finished */
 /*
