@@ -34,16 +34,21 @@ static void expire(struct exec_store *s, struct exec *e)
         exec_free(e);
 }
 
+int64_t exec_store_expire(struct exec_store *s, int64_t now_us)
+{
+    while (s->finished && now_us - s->finished->ended_us >= LIMIT_EXEC_KEPT_MS * INT64_C(1000))
+        expire(s, s->finished);
+    if (!s->finished)
+        return 0;
+    return LIMIT_EXEC_KEPT_MS - (now_us - s->finished->ended_us) / 1000 + 1;
+}
+
 static void on_timer(void *ctx)
 {
     struct exec_store *s = ctx;
-    int64_t now = clk_mono_us();
-    while (s->finished && now - s->finished->ended_us >= LIMIT_EXEC_KEPT_MS * INT64_C(1000))
-        expire(s, s->finished);
-    if (!s->finished)
-        return;
-    int64_t left = LIMIT_EXEC_KEPT_MS - (now - s->finished->ended_us) / 1000;
-    loop_timer_start(s->timer, left + 1, 0);
+    int64_t left_ms = exec_store_expire(s, clk_mono_us());
+    if (left_ms)
+        loop_timer_start(s->timer, left_ms, 0);
 }
 
 struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)

@@ -32,6 +32,12 @@ void exec_store_finished(struct exec_store *s, struct exec *e);
 /* Logs grew: spill or expire as the ceilings need. Cheap when nothing is to do. */
 void exec_store_trim(struct exec_store *s);
 
+/*
+ * Drops what ended LIMIT_EXEC_KEPT_MS before `now_us` (monotonic); returns the ms until the next is
+ * due, 0 when none is left. The store's own timer calls it.
+ */
+int64_t exec_store_expire(struct exec_store *s, int64_t now_us);
+
 /* A holder keeps an expired execution's memory alive (streams, waiting answers). */
 void exec_store_hold(struct exec *e);
 void exec_store_release(struct exec_store *s, struct exec *e);
