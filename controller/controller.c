@@ -237,11 +237,6 @@ static int make_backend(struct controller *c, struct err *err)
 
     if (o->backend == CONF_BACKEND_KUBERNETES)
         return err_set(err, ERR_INVALID, "--backend kubernetes: this version has only local");
-    if (o->isolation == CONF_ISOLATION_NONE)
-        log_event(LOG_WARN, "no_isolation", "reason",
-                  "--isolation none: the code in sandboxes runs with the rights of this program, "
-                  "can read its files and tokens, and reach the network",
-                  NULL);
     const struct backend_local_cfg cfg = {
         .state_dir = state_dir_path(c->state),
         .runtime_dir = state_dir_runtime(c->state),

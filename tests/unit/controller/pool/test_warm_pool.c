@@ -524,6 +524,23 @@ static void stopped_pool_refuses(void **state)
     assert_int_equal(ask(f, 1, "alice", NULL), -ERR_UNAVAILABLE);
 }
 
+static void paused_pool_serves_without_refilling(void **state)
+{
+    struct fixture *f = *state;
+
+    open_pool(f, 1, 10, 5000);
+    warm_pool_start(f->pool);
+    wait_ready(f, 1);
+    warm_pool_pause(f->pool);
+    assert_int_equal(ask(f, 0, "alice", NULL), 0);
+    assert_int_equal(ask(f, 1, "alice", NULL), 0);
+    wait_calls(f, 2);
+    ok(&f->a[0]);
+    ok(&f->a[1]);
+    wait_ready(f, 0);
+    assert_int_equal(f->backend->creates, 2);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -549,6 +566,7 @@ int main(void)
         T(forgotten_creation_leaves_nothing),
         T(adopted_ones_refill_and_surplus_goes),
         T(stopped_pool_refuses),
+        T(paused_pool_serves_without_refilling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
