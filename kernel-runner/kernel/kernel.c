@@ -16,8 +16,7 @@
 #include <utlist.h>
 
 #define INTERNAL_ID "caesarion-"
-#define ENV_ID      INTERNAL_ID "env"
-#define ENV_WAIT_MS 5000
+#define OWN_WAIT_MS 5000 /* for our own requests; what waits for them goes on all the same */
 
 struct kernel_wait {
     struct kernel *kernel;
@@ -48,8 +47,8 @@ struct kernel {
     unsigned n_deaths;
     char *words;
 
-    bool env_pending; /* the silent request that sets env is under way */
-    struct loop_timer *env_timer;
+    unsigned own_pending; /* requests of ours that are under way: not settled before */
+    struct loop_timer *own_timer;
     struct loop_defer *settled;
     struct kernel_wait *waits;
 };
@@ -75,7 +74,7 @@ static void move(struct kernel *k, enum kernel_event ev)
 
 static bool is_settled(const struct kernel *k)
 {
-    return k->state == KERNEL_DEAD || (kernel_state_live(k->state) && !k->env_pending);
+    return k->state == KERNEL_DEAD || (kernel_state_live(k->state) && k->own_pending == 0);
 }
 
 static void tell_settled(void *ctx)
@@ -133,11 +132,11 @@ static void note_count(struct kernel *k, const struct jp_msg *msg)
         k->execution_count = count;
 }
 
-static void env_settled(void *ctx)
+static void own_over(void *ctx)
 {
     struct kernel *k = ctx;
-    k->env_pending = false;
-    loop_timer_stop(k->env_timer);
+    k->own_pending = 0;
+    loop_timer_stop(k->own_timer);
     loop_defer_post(k->settled);
 }
 
@@ -145,8 +144,8 @@ static void on_proc_msg(void *ctx, const struct jp_msg *msg)
 {
     struct kernel *k = ctx;
     if (strncmp(msg->parent_id, INTERNAL_ID, strlen(INTERNAL_ID)) == 0) {
-        if (msg->kind == JP_EXECUTE_REPLY && k->env_pending)
-            env_settled(k);
+        if (msg->kind == JP_EXECUTE_REPLY && k->own_pending && --k->own_pending == 0)
+            own_over(k);
         return;
     }
     if (msg->kind == JP_STATUS)
@@ -155,6 +154,24 @@ static void on_proc_msg(void *ctx, const struct jp_msg *msg)
         note_count(k, msg);
     if (k->events.on_msg)
         k->events.on_msg(k->events.ctx, msg);
+}
+
+/* ---- our own requests ---- */
+
+static void send_own(struct kernel *k, const char *id, const char *code, bool silent)
+{
+    _cleanup_(json_decrefp) json_t *content =
+        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", (int)silent,
+                  "store_history", 0, "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
+    _cleanup_(mem_free_secretp) char *text = jsonx_dump(content);
+    struct jp_send send = {.channel = JP_SHELL,
+                           .msg_type = "execute_request",
+                           .msg_id = id,
+                           .content = slice_str(text)};
+    if (kernel_send(k, &send, NULL) < 0)
+        return; /* it is down: the next process gets variables at its start */
+    k->own_pending++;
+    loop_timer_start(k->own_timer, OWN_WAIT_MS, 0);
 }
 
 /* ---- life and death of the process ---- */
@@ -214,6 +231,8 @@ static void on_proc_ready(void *ctx)
     struct kernel *k = ctx;
     k->ever_ready = true;
     move(k, KERNEL_EV_READY);
+    /* The first cell of a process costs IPython 10 ms of imports: ours is the first. */
+    send_own(k, INTERNAL_ID "first", "None", /* silent= */ false);
     if (k->events.on_ready)
         k->events.on_ready(k->events.ctx);
 }
@@ -240,8 +259,8 @@ static void next_process(struct kernel *k, bool give_up)
 {
     k->generation++;
     k->execution_count = 0;
-    k->env_pending = false;
-    loop_timer_stop(k->env_timer);
+    k->own_pending = 0;
+    loop_timer_stop(k->own_timer);
     move(k, !give_up && spawn(k) ? KERNEL_EV_EXIT : KERNEL_EV_GIVE_UP);
 }
 
@@ -314,23 +333,11 @@ int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err)
 static void send_env(struct kernel *k, json_t *env)
 {
     /* A JSON object of strings is also a Python dict literal. */
-    _cleanup_(freep) char *dict = jsonx_dump(env);
-    _cleanup_(freep) char *code = mem_printf("__import__('os').environ.update(%s)", dict);
-    _cleanup_(json_decrefp) json_t *content =
-        json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", 1, "store_history", 0,
-                  "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
-    _cleanup_(freep) char *text = jsonx_dump(content);
-    struct jp_send send = {.channel = JP_SHELL,
-                           .msg_type = "execute_request",
-                           .msg_id = ENV_ID,
-                           .content = slice_str(text)};
-    if (kernel_send(k, &send, NULL) < 0)
-        return; /* it is down: the next process gets the variables at its start */
-    k->env_pending = true;
-    loop_timer_start(k->env_timer, ENV_WAIT_MS, 0);
-    explicit_bzero(text, strlen(text));
-    explicit_bzero(code, strlen(code));
-    explicit_bzero(dict, strlen(dict));
+    char *dict = jsonx_dump(env);
+    char *code = mem_printf("__import__('os').environ.update(%s)", dict);
+    send_own(k, INTERNAL_ID "env", code, /* silent= */ true);
+    mem_free_secret(code);
+    mem_free_secret(dict);
 }
 
 void kernel_set_env(struct kernel *k, json_t *env)
@@ -365,7 +372,7 @@ struct kernel *kernel_new(const struct kernel_start *start)
     k->state = KERNEL_STARTING;
     k->words = mem_dup_str("");
     k->settled = loop_defer_new(k->loop, tell_settled, k);
-    k->env_timer = loop_timer_new(k->loop, env_settled, k);
+    k->own_timer = loop_timer_new(k->loop, own_over, k);
     if (!spawn(k))
         move(k, KERNEL_EV_GIVE_UP);
     return k;
@@ -385,7 +392,7 @@ struct kernel *kernel_free(struct kernel *k)
         free(w);
     }
     loop_defer_free(k->settled);
-    loop_timer_free(k->env_timer);
+    loop_timer_free(k->own_timer);
     json_decref(k->env);
     free(k->cwd);
     free(k->words);
