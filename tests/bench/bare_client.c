@@ -5,18 +5,19 @@
  *
  *   bare_client CONNECTION_FILE latency N CODE
  *   bare_client CONNECTION_FILE throughput CODE
+ *   bare_client CONNECTION_FILE live CODE        CODE prints time.monotonic_ns(), a line each time
  *
  * Each prints one line of JSON. An execution ends when both its reply and its `idle` are here.
  */
 #include "lib/crypto/crypto.h"
+#include "tests/bench/measure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <zmq.h>
 
-enum { FRAMES_MAX = 64, PATIENCE_MS = 120000, NUDGE_MS = 50 };
+enum { FRAMES_MAX = 64, PATIENCE_MS = 120000, NUDGE_MS = 50, WARM_UP = 2 };
 
 struct frames {
     zmq_msg_t f[FRAMES_MAX];
@@ -33,29 +34,10 @@ struct client {
     char msg_id[ID_UUID_SIZE + 24];
     bool replied, idle;
     zmq_msg_t *streams; /* content frames of stream messages, kept for after the clock stops */
+    double *stream_at_us;
     size_t n_streams, max_streams;
     bool keep_streams;
 };
-
-static _Noreturn void die(const char *what)
-{
-    fprintf(stderr, "bare_client: %s\n", what);
-    exit(1);
-}
-
-static double now_us(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
-}
-
-static void *must(void *p)
-{
-    if (!p)
-        die("out of memory");
-    return p;
-}
 
 /* Connection file */
 
@@ -63,10 +45,10 @@ static char *read_file(const char *path)
 {
     FILE *f = fopen(path, "re");
     if (!f)
-        die("cannot open the connection file");
-    char *text = must(calloc(1, 8192));
+        measure_die("cannot open the connection file");
+    char *text = measure_must(calloc(1, 8192));
     if (fread(text, 1, 8191, f) == 0)
-        die("the connection file is empty");
+        measure_die("the connection file is empty");
     fclose(f);
     return text;
 }
@@ -78,7 +60,7 @@ static void member(const char *text, const char *name, char *out, size_t size)
     snprintf(quoted, sizeof(quoted), "\"%s\"", name);
     const char *p = strstr(text, quoted);
     if (!p)
-        die("the connection file lacks a member");
+        measure_die("the connection file lacks a member");
     p += strlen(quoted);
     p += strspn(p, " :\n\t\"");
     size_t n = strcspn(p, "\",}\n ");
@@ -93,14 +75,14 @@ static void *connect_socket(struct client *c, const char *file, const char *port
     member(file, port_name, port, sizeof(port));
     bool ipc = strcmp(transport, "ipc") == 0;
     snprintf(url, sizeof(url), "%s://%s%s%s", transport, ip, ipc ? "-" : ":", port);
-    void *s = must(zmq_socket(c->zmq, type));
+    void *s = measure_must(zmq_socket(c->zmq, type));
     int zero = 0;
     zmq_setsockopt(s, ZMQ_RCVHWM, &zero, sizeof(zero));
     zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof(zero));
     if (type == ZMQ_SUB)
         zmq_setsockopt(s, ZMQ_SUBSCRIBE, "", 0);
     if (zmq_connect(s, url) < 0)
-        die("cannot connect");
+        measure_die("cannot connect");
     return s;
 }
 
@@ -126,23 +108,15 @@ static void send_request(struct client *c, const char *type, const char *content
     c->replied = c->idle = false;
 }
 
-/* {"code": …} with the code as a JSON string. */
 static char *execute_content(const char *code)
 {
     static const char rest[] = ",\"silent\":false,\"store_history\":true,\"user_expressions\":{},"
                                "\"allow_stdin\":false,\"stop_on_error\":true}";
-    static const char start[] = "{\"code\":\"";
-    char *out = must(malloc(strlen(code) * 6 + sizeof(start) + sizeof(rest) + 8));
-    char *p = mempcpy(out, start, sizeof(start) - 1);
-    for (; *code; code++) {
-        if (*code == '"' || *code == '\\' || (unsigned char)*code < 0x20)
-            p += snprintf(p, 7, "\\u%04x", (unsigned)(unsigned char)*code);
-        else
-            *p++ = *code;
-    }
-    *p++ = '"';
-    memcpy(p, rest, sizeof(rest));
-    return out;
+    char *start = measure_code(code);
+    size_t n = strlen(start);
+    start = measure_must(realloc(start, n + sizeof(rest)));
+    memcpy(start + n, rest, sizeof(rest));
+    return start;
 }
 
 /* Messages */
@@ -158,7 +132,7 @@ static bool receive(void *socket, struct frames *m)
     m->header = -1;
     for (;;) {
         if (m->n == FRAMES_MAX)
-            die("more frames than expected");
+            measure_die("more frames than expected");
         zmq_msg_t *f = &m->f[m->n];
         zmq_msg_init(f);
         if (zmq_msg_recv(f, socket, ZMQ_DONTWAIT) < 0)
@@ -181,8 +155,10 @@ static void keep_stream(struct client *c, zmq_msg_t *content)
 {
     if (c->n_streams == c->max_streams) {
         c->max_streams = c->max_streams ? c->max_streams * 2 : 1024;
-        c->streams = must(realloc(c->streams, c->max_streams * sizeof(zmq_msg_t)));
+        c->streams = measure_must(realloc(c->streams, c->max_streams * sizeof(zmq_msg_t)));
+        c->stream_at_us = measure_must(realloc(c->stream_at_us, c->max_streams * sizeof(double)));
     }
+    c->stream_at_us[c->n_streams] = measure_now_us();
     zmq_msg_t *kept = &c->streams[c->n_streams++];
     zmq_msg_init(kept);
     zmq_msg_move(kept, content);
@@ -223,16 +199,16 @@ static void finish(struct client *c)
 {
     while (!c->replied || !c->idle)
         if (!pump(c, PATIENCE_MS))
-            die("no answer for two minutes");
+            measure_die("no answer for two minutes");
 }
 
 /* Until the subscription is known to work: its request's idle has come. */
 static void await_kernel(struct client *c)
 {
-    double deadline = now_us() + PATIENCE_MS * 1e3;
+    double deadline = measure_now_us() + PATIENCE_MS * 1e3;
     while (!c->replied || !c->idle) {
-        if (now_us() > deadline)
-            die("the kernel does not answer");
+        if (measure_now_us() > deadline)
+            measure_die("the kernel does not answer");
         send_request(c, "kernel_info_request", "{}");
         while (!(c->replied && c->idle) && pump(c, NUDGE_MS))
             ;
@@ -243,85 +219,85 @@ static void await_kernel(struct client *c)
 
 /* Modes */
 
-static int compare(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void latency(struct client *c, size_t n)
 {
-    double *us = must(calloc(n * 2, sizeof(double))), *sorted = us + n;
-    for (size_t i = 0; i < n; i++) {
-        double t = now_us();
+    double *us = measure_must(calloc(n, sizeof(double)));
+    for (size_t i = 0; i < n + WARM_UP; i++) {
+        double t = measure_now_us();
         send_request(c, "execute_request", c->content);
         finish(c);
-        us[i] = now_us() - t;
+        if (i >= WARM_UP)
+            us[i - WARM_UP] = measure_now_us() - t;
     }
-    memcpy(sorted, us, n * sizeof(double));
-    qsort(sorted, n, sizeof(double), compare);
-    printf("{\"mode\":\"latency\",\"n\":%zu,\"p50_us\":%.1f,\"p90_us\":%.1f,\"p99_us\":%.1f,"
-           "\"min_us\":%.1f,\"max_us\":%.1f,\"us\":[",
-           n, sorted[n / 2], sorted[n * 9 / 10], sorted[n * 99 / 100], sorted[0], sorted[n - 1]);
-    for (size_t i = 0; i < n; i++)
-        printf("%s%.1f", i ? "," : "", us[i]);
-    puts("]}");
+    measure_print_latency(us, n);
     free(us);
 }
 
-/* Bytes of UTF-8 that the "text" of a stream message stands for. */
-static size_t text_bytes(zmq_msg_t *content)
+/* Appends the text of a stream message. */
+static char *stream_text(zmq_msg_t *content, char *out)
 {
     const char *p = zmq_msg_data(content), *end = p + zmq_msg_size(content);
     p = memmem(p, (size_t)(end - p), "\"text\"", 6);
     p = p ? memchr(p + 6, '"', (size_t)(end - p - 6)) : NULL;
-    size_t n = 0;
-    for (p = p ? p + 1 : end; p < end && *p != '"';) {
-        if (*p != '\\') {
-            p++;
-            n++;
-            continue;
-        }
-        if (end - p < 6 || p[1] != 'u') {
-            p += 2;
-            n++;
-            continue;
-        }
-        char hex[5] = {p[2], p[3], p[4], p[5], 0};
-        unsigned long u = strtoul(hex, NULL, 16);
-        n += u < 0x80 ? 1 : u < 0x800 ? 2 : u >= 0xD800 && u <= 0xDFFF ? 2 : 3;
-        p += 6;
-    }
-    return n;
+    return p ? measure_json_text(p + 1, end, out) : out;
 }
 
-static void throughput(struct client *c)
+static void report_text(struct client *c, double seconds)
+{
+    size_t max = 1;
+    for (size_t i = 0; i < c->n_streams; i++)
+        max += zmq_msg_size(&c->streams[i]);
+    char *text = measure_must(malloc(max)), *end = text;
+    for (size_t i = 0; i < c->n_streams; i++)
+        end = stream_text(&c->streams[i], end);
+    printf("\"messages\":%zu,", c->n_streams);
+    measure_print_text(text, (size_t)(end - text), seconds);
+    free(text);
+}
+
+static void report_lags(struct client *c)
+{
+    double *lags = measure_must(calloc(c->n_streams + 1, sizeof(double)));
+    size_t n = 0;
+    for (size_t i = 0; i < c->n_streams; i++) {
+        char *text = measure_must(calloc(zmq_msg_size(&c->streams[i]) + 1, 1));
+        char *end = stream_text(&c->streams[i], text);
+        n = measure_lags(text, end, c->stream_at_us[i], lags, n, c->n_streams);
+        free(text);
+    }
+    measure_print_latency(lags, n);
+    free(lags);
+}
+
+/* The text is looked at after the clock has stopped. */
+static void output(struct client *c, bool live)
 {
     c->keep_streams = true;
-    double t = now_us();
+    double t = measure_now_us();
     send_request(c, "execute_request", c->content);
     finish(c);
-    double seconds = (now_us() - t) / 1e6;
-    size_t bytes = 0;
-    for (size_t i = 0; i < c->n_streams; i++) {
-        bytes += text_bytes(&c->streams[i]);
+    double seconds = (measure_now_us() - t) / 1e6;
+    if (live)
+        report_lags(c);
+    else
+        report_text(c, seconds);
+    for (size_t i = 0; i < c->n_streams; i++)
         zmq_msg_close(&c->streams[i]);
-    }
-    printf("{\"mode\":\"throughput\",\"bytes\":%zu,\"messages\":%zu,\"seconds\":%.6f,"
-           "\"mb_per_s\":%.1f}\n",
-           bytes, c->n_streams, seconds, (double)bytes / 1e6 / seconds);
     free(c->streams);
+    free(c->stream_at_us);
 }
 
 int main(int argc, char **argv)
 {
-    bool lat = argc == 5 && strcmp(argv[2], "latency") == 0;
-    if (!lat && !(argc == 4 && strcmp(argv[2], "throughput") == 0))
-        die("usage: bare_client CONNECTION_FILE latency N CODE | throughput CODE");
+    const char *mode = argc > 2 ? argv[2] : "";
+    bool lat = argc == 5 && strcmp(mode, "latency") == 0;
+    bool live = argc == 4 && strcmp(mode, "live") == 0;
+    if (!lat && !live && !(argc == 4 && strcmp(mode, "throughput") == 0))
+        measure_die("usage: CONNECTION_FILE latency N CODE | throughput CODE | live CODE");
     size_t n = lat ? strtoul(argv[3], NULL, 10) : 1;
     if (n == 0 || n > 1000000)
-        die("N is from 1 to 1000000");
-    struct client c = {.zmq = must(zmq_ctx_new())};
+        measure_die("N is from 1 to 1000000");
+    struct client c = {.zmq = measure_must(zmq_ctx_new())};
     crypto_new_uuid(c.session);
     char *file = read_file(argv[1]), key[256];
     member(file, "key", key, sizeof(key));
@@ -330,10 +306,12 @@ int main(int argc, char **argv)
     c.iopub = connect_socket(&c, file, "iopub_port", ZMQ_SUB);
     c.content = execute_content(argv[argc - 1]);
     await_kernel(&c);
+    printf("{\"mode\":\"%s\",", mode);
     if (lat)
         latency(&c, n);
     else
-        throughput(&c);
+        output(&c, live);
+    puts("}");
     free(c.content);
     free(file);
     zmq_close(c.shell);
