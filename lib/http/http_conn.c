@@ -2,7 +2,8 @@
  * Connections: their deadlines and the discovery of clients that left. libmicrohttpd's own timeout
  * restarts with each byte, so deadlines are ours: three lists, each sorted because its kind has one
  * duration, and one timer. A suspended connection is out of libmicrohttpd's epoll set and does not
- * see its peer leave; one poll() a second over all of them does.
+ * see its peer leave; one that awaits a body misses a FIN that came together with data, for the set
+ * is edge-triggered and a short read ends the edge. One poll() a second over all of them sees both.
  * The memory of a connection follows libmicrohttpd's notifications; nothing here frees one, so
  * lists may be walked while callbacks run.
  */
@@ -11,6 +12,7 @@
 #include "lib/http/http_internal.h"
 
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
@@ -29,7 +31,7 @@ static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *
 static void update_watch(struct http_conn *c)
 {
     struct http_server *s = c->server;
-    bool watched = c->suspended || c->streaming;
+    bool watched = c->suspended || c->streaming || c->deadline == HTTP_DL_BODY;
     if (watched == c->watched)
         return;
     c->watched = watched;
@@ -48,7 +50,6 @@ static void conn_free(struct http_conn *c)
     if (c->linger)
         http_linger_start(s, c->fd);
     c->suspended = c->streaming = false;
-    update_watch(c);
     http_conn_deadline(c, HTTP_DL_NONE);
     DL_DELETE(s->conns, c);
     s->n_conns--;
@@ -105,6 +106,7 @@ void http_conn_deadline(struct http_conn *c, enum http_deadline kind)
         DL_DELETE2(s->deadlines[c->deadline], c, dl_prev, dl_next);
     c->first_byte = loop_poll_free(c->first_byte);
     c->deadline = kind;
+    update_watch(c);
     if (kind == HTTP_DL_NONE)
         return;
     int64_t now = clk_mono_ms();
@@ -185,7 +187,6 @@ void http_conn_idle(struct http_conn *c)
 {
     c->req = NULL;
     c->streaming = false;
-    update_watch(c);
     http_conn_deadline(c, HTTP_DL_FRESH);
     if (c->server->quiesced)
         http_conn_cut(c);
@@ -222,9 +223,19 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
     c->linger = true;
 }
 
+/* The client's end is not yet reached: libmicrohttpd has a body to read before it. */
+static bool is_body_left(const struct http_conn *c, short events)
+{
+    int n = 0;
+    bool awaited = c->deadline == HTTP_DL_BODY && !c->suspended && !c->streaming;
+    return awaited && !(events & ~POLLRDHUP) && ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
 static void look_at(struct http_conn *c, short events)
 {
     if (!c->req || !(events & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)))
+        return;
+    if (is_body_left(c, events))
         return;
     http_serve_gone(c->req);
     http_conn_cut(c);

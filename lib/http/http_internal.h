@@ -36,7 +36,7 @@ struct http_conn {
     bool suspended;               /* libmicrohttpd does not look at it until http_conn_resume() */
     bool streaming;               /* a streamed answer is under way */
     bool linger;                  /* closing: the client may still be sending */
-    bool watched;                 /* counted in server->watched: suspended or streaming */
+    bool watched;                 /* counted in server->watched, see http_conn.c */
     struct loop_poll *first_byte; /* while HTTP_DL_IDLE */
     enum http_deadline deadline;
     int64_t deadline_ms;

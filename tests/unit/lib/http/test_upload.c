@@ -78,10 +78,10 @@ static struct fixture fx;
 static struct answer an;
 static struct client *cl;
 
-static int setup(void **state)
+static int setup_deadline(int body_deadline_ms)
 {
     const struct http_server_cfg cfg = {
-        .routes = routes, .n_routes = ARRAY_LEN(routes), .body_deadline_ms = 500};
+        .routes = routes, .n_routes = ARRAY_LEN(routes), .body_deadline_ms = body_deadline_ms};
     memset(&up, 0, sizeof(up));
     buf_init(&up.got, KIB(64));
     up.room = SIZE_MAX;
@@ -89,6 +89,16 @@ static int setup(void **state)
     fx_start(&fx, &cfg);
     cl = cl_open(&fx);
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_deadline(500);
+}
+
+static int setup_patient(void **state)
+{
+    return setup_deadline(60000);
 }
 
 static int teardown(void **state)
@@ -299,6 +309,49 @@ static void client_leaves_while_paused(void **state)
     assert_int_equal(up.closed, 1);
 }
 
+/* Body and FIN lie in the socket before the server looks: one edge of its epoll for both. */
+static void leave_after(const char *request)
+{
+    assert_int_equal(send(cl->fd, request, strlen(request), 0), strlen(request));
+    cl_close(cl);
+    cl = NULL;
+    assert_true(run_until(&fx, 5000, was_closed, NULL));
+    assert_int_equal(up.ended, 1);
+    assert_false(up.ok);
+    assert_int_equal(up.gone, 1);
+    assert_int_equal(up.closed, 1);
+}
+
+static void client_leaves_right_after_a_part(void **state)
+{
+    leave_after("PUT /up HTTP/1.1\r\n" HOST "Content-Length: 10000\r\n\r\nhalf");
+    assert_int_equal(up.seen, 4);
+}
+
+static void client_leaves_right_after_its_headers(void **state)
+{
+    leave_after("PUT /up HTTP/1.1\r\n" HOST "Content-Length: 10000\r\n\r\n");
+    assert_int_equal(up.seen, 0);
+}
+
+static void client_leaves_inside_a_chunk(void **state)
+{
+    leave_after("PUT /up HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n5\r\nab");
+    assert_int_equal(up.seen, 2);
+}
+
+static void half_closed_client_gets_its_answer(void **state)
+{
+    put(MIB(8), MIB(8));
+    while (cl->out.len > 0) {
+        size_t want = up.seen + 1;
+        assert_true(run_until(&fx, 2000, saw, &want));
+    }
+    assert_int_equal(shutdown(cl->fd, SHUT_WR), 0);
+    assert_int_equal(cl_answer(cl, &an), 201);
+    assert_string_equal(an.body.ptr, "8388608");
+}
+
 static void stalled_upload_times_out(void **state)
 {
     put(10000, 3000);
@@ -311,6 +364,7 @@ static void stalled_upload_times_out(void **state)
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define P(fn) cmocka_unit_test_setup_teardown(fn, setup_patient, teardown)
     const struct CMUnitTest tests[] = {
         T(whole_upload),
         T(empty_upload),
@@ -326,6 +380,10 @@ int main(void)
         T(refused_and_endless),
         T(client_leaves_in_the_middle),
         T(client_leaves_while_paused),
+        P(client_leaves_right_after_a_part),
+        P(client_leaves_right_after_its_headers),
+        P(client_leaves_inside_a_chunk),
+        T(half_closed_client_gets_its_answer),
         T(stalled_upload_times_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
