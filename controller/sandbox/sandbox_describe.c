@@ -9,11 +9,14 @@
 #include "lib/base/mem.h"
 
 #define DESCRIBE_DEADLINE_MS 5000
+#define DESCRIBE_END_MS      1000 /* its connection broke: its end is told within this, or it lives */
 
 struct sandbox_describe {
     struct sandbox *sb;
     struct runner_call *call;
     struct loop_defer *defer;
+    struct loop_timer *timer;
+    struct err failure;
     struct sandbox_watch watch;
     sandbox_json_fn done;
     void *ctx;
@@ -26,6 +29,7 @@ struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d)
     sandbox_watch_stop(&d->watch);
     runner_cancel(d->call);
     loop_defer_free(d->defer);
+    loop_timer_free(d->timer);
     free(d);
     return NULL;
 }
@@ -40,9 +44,23 @@ static void finish(struct sandbox_describe *d, struct sandbox *sb, json_t *json,
     done(ctx, sb, json, err);
 }
 
+/* It is gone: as for whoever asks later, there is no such sandbox. */
 static void on_end(void *ctx, const struct err *err)
 {
-    finish(ctx, NULL, NULL, err);
+    struct sandbox_describe *d = ctx;
+    struct err gone = *err;
+
+    if (err->code == ERR_SANDBOX_LOST)
+        err_set(&gone, ERR_NOT_FOUND, "sandbox %s is gone", d->sb->id);
+    finish(d, NULL, NULL, &gone);
+}
+
+static void on_no_end(void *ctx)
+{
+    struct sandbox_describe *d = ctx;
+    struct err err = d->failure;
+
+    finish(d, NULL, NULL, &err);
 }
 
 static void on_info(void *ctx, json_t *info, const struct err *failure)
@@ -58,7 +76,10 @@ static void on_info(void *ctx, json_t *info, const struct err *failure)
         if (err.code == ERR_UNAVAILABLE)
             err.code = ERR_SANDBOX_LOST;
         err_wrap(&err, "the sandbox does not answer");
-        finish(d, NULL, NULL, &err);
+        /* A dying runner's connections break a moment before its end is told. */
+        d->failure = err;
+        d->timer = loop_timer_new(d->sb->table->loop, on_no_end, d);
+        loop_timer_start(d->timer, err.code == ERR_SANDBOX_LOST ? DESCRIBE_END_MS : 0, 0);
         return;
     }
     _cleanup_(json_decrefp) json_t *json = sandbox_to_json(d->sb, info);

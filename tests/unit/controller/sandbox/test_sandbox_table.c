@@ -455,7 +455,7 @@ static void describe_asks_the_runner(void **state)
     assert_int_equal(sandbox_describe(&d, sb, on_json, f, &err), 0);
     fake_lose(f->backend, sb->id, "gone");
     assert_int_equal(f->calls, 1);
-    assert_int_equal(f->err.code, ERR_SANDBOX_LOST);
+    assert_int_equal(f->err.code, ERR_NOT_FOUND);
     f->calls = 0;
     f->backend->info = FAKE_OK;
 
