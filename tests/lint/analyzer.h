@@ -1,8 +1,8 @@
 #pragma once
 /*
- * Read before every file that clang-tidy looks at, and by no compiler: says what the analyzer cannot
- * see from outside err.c. What forwards a failure is negative; without this, each `return err_set(…)`
- * also has a path on which it was a success, with its results unset.
+ * Read before every file that clang-tidy looks at, and by no compiler: says what the analyzer
+ * cannot see from outside err.c. What forwards a failure is negative; without this, each `return
+ * err_set(…)` also has a path on which it was a success, with its results unset.
  */
 #include "lib/base/err.h"
 
