@@ -38,7 +38,7 @@ int local_uid_parse(struct local_uid_window *ret, const char *uid_map, struct er
     for (size_t i = 0; i < sizeof(windows) / sizeof(windows[0]); i++) {
         const char *line = uid_map;
         while (line && *line) {
-            struct local_uid_window mapped;
+            struct local_uid_window mapped = {0, 0};
             unsigned outside;
             if (sscanf(line, "%u %u %u", &mapped.first, &outside, &mapped.count) == 3) {
                 struct local_uid_window w = overlap(windows[i], mapped);

@@ -54,7 +54,6 @@ struct fixture {
     char found_id[ID_SANDBOX_SIZE];
     char reason[4096];
     bool is_late;
-    char *mounts;
 };
 
 /* ---- helpers ---- */
@@ -306,7 +305,6 @@ static int setup(void **state, bool isolated)
     mkdir(f->state, 0700);
     mkdir(f->run, 0700);
     crypto_new_sandbox_id(f->id);
-    f->mounts = read_file("/proc/self/mountinfo");
     *state = f;
     return 0;
 }
@@ -331,12 +329,11 @@ static int teardown(void **state)
     loop_free(f->loop);
     while (waitpid(-1, NULL, WNOHANG) > 0)
         ;
-    int left = strcmp(mounts, f->mounts) != 0;
+    int left = strstr(mounts, " stage ") || strstr(mounts, f->root);
     left |= waitpid(-1, NULL, WNOHANG) == 0;
     left |= count_processes(f->id) != 0;
     left |= rmdir(sandboxes) < 0 && errno != ENOENT;
     left |= rmdir(f->state) | rmdir(f->run) | rmdir(f->root);
-    free(f->mounts);
     free(f);
     return left;
 }
