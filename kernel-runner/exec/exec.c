@@ -381,9 +381,7 @@ static void take_reply(struct exec *e, struct slice content)
     struct slice status = jsonx_find(content, "status");
     e->reply_aborted = slice_eq_str(status, "\"aborted\"");
     e->reply_failed = slice_eq_str(status, "\"error\"");
-    struct slice count = jsonx_find(content, "execution_count");
-    if (count.len > 0 && count.len < 18 && count.ptr[0] >= '0' && count.ptr[0] <= '9')
-        e->execution_count = strtoll(count.ptr, NULL, 10);
+    jsonx_uint(jsonx_find(content, "execution_count"), &e->execution_count);
     struct slice expressions = jsonx_find(content, "user_expressions");
     if (expressions.len > 2 && expressions.len <= EXPR_MAX_BYTES && expressions.ptr[0] == '{')
         e->user_expressions = mem_dup_n(expressions.ptr, expressions.len);

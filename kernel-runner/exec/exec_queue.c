@@ -242,9 +242,7 @@ static void on_input_seen(struct exec_queue *q, struct exec *e, const struct jp_
     bool first = !e->got_input;
     e->got_input = true;
     start_clock(q);
-    struct slice n = jsonx_find(msg->content, "execution_count");
-    if (n.len > 0 && n.len < 18 && n.ptr[0] >= '0' && n.ptr[0] <= '9')
-        e->execution_count = strtoll(n.ptr, NULL, 10);
+    jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_put_started(e);
     if (first && e->state == EXEC_STOPPING)
         kernel_interrupt(q->cfg.kernel);

@@ -121,15 +121,7 @@ static void note_status(struct kernel *k, const struct jp_msg *msg)
 
 static void note_count(struct kernel *k, const struct jp_msg *msg)
 {
-    struct slice n = jsonx_find(msg->content, "execution_count");
-    int64_t count = 0;
-    for (size_t i = 0; i < n.len && i < 18; i++) {
-        if (n.ptr[i] < '0' || n.ptr[i] > '9')
-            return;
-        count = count * 10 + (n.ptr[i] - '0');
-    }
-    if (n.len)
-        k->execution_count = count;
+    jsonx_uint(jsonx_find(msg->content, "execution_count"), &k->execution_count);
 }
 
 static void own_over(void *ctx)

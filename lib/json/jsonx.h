@@ -75,3 +75,5 @@ bool jsonx_iter_next(struct jsonx_iter *it, struct slice *key, struct slice *val
  */
 int jsonx_decode(struct slice value, char *out, size_t size);
 int jsonx_append_decoded(struct buf *out, struct slice value);
+/* Reads a raw value that is a whole number of 1 to 17 digits; of any other *ret stays as it is. */
+bool jsonx_uint(struct slice value, int64_t *ret);

@@ -273,3 +273,17 @@ int jsonx_decode(struct slice value, char *out, size_t size)
     out[len] = '\0';
     return 0;
 }
+
+bool jsonx_uint(struct slice value, int64_t *ret)
+{
+    int64_t n = 0;
+    if (value.len == 0 || value.len > 17)
+        return false;
+    for (size_t i = 0; i < value.len; i++) {
+        if (value.ptr[i] < '0' || value.ptr[i] > '9')
+            return false;
+        n = n * 10 + (value.ptr[i] - '0');
+    }
+    *ret = n;
+    return true;
+}

@@ -131,6 +131,22 @@ static void append_decoded_keeps_nul(void **state)
     buf_done(&b);
 }
 
+static void uint_takes_whole_numbers_only(void **state)
+{
+    int64_t n = -1;
+    assert_true(jsonx_uint(slice_make("7}", 1), &n));
+    assert_int_equal(n, 7);
+    assert_true(jsonx_uint(slice_str("0"), &n));
+    assert_int_equal(n, 0);
+    assert_true(jsonx_uint(slice_str("99999999999999999"), &n));
+    assert_int_equal(n, 99999999999999999);
+    static const char *const bad[] = {"",   "-1", "1.0",  "1e3",  "null",
+                                      "{}", "1 ", "\"1\"", "100000000000000000"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        assert_false(jsonx_uint(slice_str(bad[i]), &n));
+    assert_int_equal(n, 99999999999999999);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -141,6 +157,7 @@ int main(void)
         cmocka_unit_test(iterator_walks_all_members),
         cmocka_unit_test(decode_undoes_escapes),
         cmocka_unit_test(append_decoded_keeps_nul),
+        cmocka_unit_test(uint_takes_whole_numbers_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
