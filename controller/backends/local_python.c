@@ -260,8 +260,8 @@ int local_python_find(struct local_python **ret, const char *python, const char 
     struct local_run run;
     struct buf said;
 
-    if (!path && strchr(python, '/') && access(python, F_OK) == 0)
-        return err_set(err, ERR_INVALID, "python: %s cannot be executed", python);
+    if (!path && strchr(python, '/') && access(python, X_OK) < 0 && errno != ENOENT)
+        return err_errno(err, "python: %s cannot be executed", python);
     if (!path)
         return err_set(err, ERR_INVALID,
                        "python: %s was not found; name an interpreter that has ipykernel with "
