@@ -12,12 +12,15 @@ threads, sanitizers' reports. CAESARION_BIN names the programs, CAESARION_PYTHON
 """
 
 import contextlib
+import os
 
 import pytest
 from lib.controller import Controller
 from lib.runner import Runner
 
 TEST_TIMEOUT_S = 120
+# To look at the runner alone: `sandbox` and `box` are then a runner without controller and isolation.
+BARE_RUNNER = os.environ.get("CAESARION_TEST_TARGET") == "runner"
 
 
 def pytest_collection_modifyitems(items):
@@ -105,16 +108,38 @@ def a_sandbox(controller):
         controller.admin.delete("/api/sandboxes/" + box.id).expect(204)
 
 
+@contextlib.contextmanager
+def a_runner():
+    with ended(Runner) as make:
+        box = make().box()
+        box.ok("pass")  # its kernel has started
+        yield box
+
+
+def sandbox_of(request):
+    if BARE_RUNNER:
+        return a_runner()
+    return a_sandbox(request.getfixturevalue("shared_controller"))
+
+
 @pytest.fixture
-def sandbox(shared_controller):
-    with a_sandbox(shared_controller) as box:
+def sandbox(request):
+    with sandbox_of(request) as box:
         yield box
 
 
 @pytest.fixture(scope="module")
-def box(shared_controller):
-    with a_sandbox(shared_controller) as box:
+def module_box(request):
+    with sandbox_of(request) as box:
         yield box
+
+
+@pytest.fixture
+def box(module_box):
+    yield module_box
+    # A test that failed may have left something running that the next would wait for.
+    for execution in module_box.executions("?state=queued") + module_box.executions("?state=running"):
+        module_box.cancel(execution["id"]).expect(204)
 
 
 @pytest.fixture

@@ -351,6 +351,10 @@ class Sandbox(Api):
         headers = {} if last_event_id is None else {"Last-Event-ID": str(last_event_id)}
         return self.events_of("GET", path, sse=sse, headers=headers, timeout=timeout)
 
+    def wait_started(self, eid):
+        with self.events(eid) as stream:
+            return stream.until("started")
+
     def execution(self, eid):
         found = self.get("/executions/" + eid).expect(200).json()
         contract.check_execution(found)

@@ -326,7 +326,7 @@ class Controller:
             file.close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def tail(self, lines=60):
+    def tail(self, lines=20):
         """The end of its log and of its runners', for the report of a failed test."""
         found = []
         for n, process in enumerate(self.processes):

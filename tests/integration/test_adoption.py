@@ -1,0 +1,181 @@
+"""A controller may die at any time: nothing of a sandbox is lost with it."""
+
+import http.client
+
+import pytest
+from lib import contract
+from lib.code import Gate
+
+COUNTING = "import time\nfor i in range(60):\n    print(i, flush=True); time.sleep(0.02)"
+COUNTED = "".join("%d\n" % i for i in range(60))
+
+
+def read_until_it_breaks(stream):
+    """What came before the controller died; the last line may be half."""
+    try:
+        while stream.next(30):
+            pass
+    except (OSError, http.client.HTTPException, AssertionError):
+        pass
+    return stream.seen
+
+
+@pytest.mark.parametrize("sse", [False, True], ids=["ndjson", "sse"])
+def test_a_stream_is_resumed_after_kill_9_without_loss_or_double(controller, sse):
+    c = controller()
+    box = c.sandbox()
+    stream = box.stream(COUNTING, sse=sse)
+    stream.until_text("5\n")
+    c.restart(kill=True)
+    before = read_until_it_breaks(stream)
+    assert before and before[-1]["type"] != "done"
+    after = box.events(stream.id, last_event_id=before[-1]["seq"], sse=sse).all()
+    contract.check_log(before + after)
+    assert contract.stream_text(before + after) == COUNTED
+    assert after[-1]["status"] == "ok"
+
+
+def test_a_json_caller_repeats_its_idempotency_key_after_kill_9(controller):
+    c = controller()
+    box = c.sandbox()
+    gate = Gate(box)
+    box.ok("runs = 0")
+    key = {"Idempotency-Key": "the-one-call"}
+    code = "runs += 1\nprint('started', flush=True)\n" + gate.code + "print(runs)"
+    sock, _ = send_only(box, code, key)
+    with sock:
+        eid = started(box)
+        c.restart(kill=True)
+    gate.open()
+    again = box.post_execute(code, key).expect(200).json()
+    assert again["id"] == eid
+    assert (again["status"], again["stdout"]) == ("ok", "started\n1\n")
+    assert box.value("runs") == "1"
+
+
+def send_only(box, code, headers):
+    """Sends an execution and reads nothing."""
+    import json
+
+    body = json.dumps({"code": code}).encode()
+    sock = box.connect()
+    head = box.head(
+        "POST",
+        "/execute",
+        dict(headers, **{"Content-Type": "application/json", "Content-Length": str(len(body))}),
+    )
+    sock.sendall(head + body)
+    return sock, len(body)
+
+
+def started(box):
+    """The id of the one execution that is under way; it has printed."""
+    from lib.process import eventually
+
+    found = eventually(lambda: box.executions("?state=running"), 20)
+    with box.events(found[0]["id"]) as stream:
+        stream.until_text("started\n")
+    return found[0]["id"]
+
+
+def test_owner_labels_state_and_files_survive_the_controller(controller):
+    c = controller()
+    box = c.sandbox(name="alice", labels={"team": "red"}, env={"COLOUR": "blue"})
+    box.ok("kept = 41")
+    box.put("a.txt", b"text").expect(201)
+    c.restart(kill=True)
+    found = c.alice.get("/api/sandboxes?label=team=red").expect(200).json()["sandboxes"]
+    assert [s["id"] for s in found] == [box.id]
+    assert c.bob.get("/api/sandboxes/" + box.id).problem("not_found")
+    assert box.value("kept + 1") == "42"
+    assert box.value("__import__('os').environ['COLOUR']") == "'blue'"
+    assert box.file("a.txt").body == b"text"
+
+
+def test_a_repeated_create_finds_its_sandbox_after_kill_9(controller):
+    c = controller()
+    key = {"Idempotency-Key": "make-one"}
+    first = c.alice.create(headers=key)
+    c.restart(kill=True)
+    again = c.alice.post("/api/sandboxes", {}, headers=key).expect(200).json()
+    assert again["id"] == first["id"]
+
+
+def test_a_warm_sandbox_is_adopted_into_the_pool(controller):
+    c = controller("--warm", "1")
+    c.wait_log(event="sandbox_state", to="warm", timeout=60)
+    warm = [line["sandbox"] for line in c.logs if line.get("to") == "warm"]
+    c.restart(kill=True)
+    box = c.sandbox()
+    assert box.id in warm
+    assert box.value("1") == "1"
+
+
+def test_what_died_meanwhile_is_removed_and_said(controller):
+    c = controller()
+    box = c.sandbox()
+    stream = box.stream("import time\nprint('up', flush=True)\ntime.sleep(600)")
+    stream.until_text("up\n")
+    c.kill()
+    box_pid = runner_pid(box.id)
+    import os
+    import signal
+
+    os.kill(box_pid, signal.SIGKILL)
+    c.start()
+    c.alice.get("/api/sandboxes/" + box.id).problem("not_found")
+    assert c.alice.get("/api/sandboxes").json()["sandboxes"] == []
+
+
+def test_a_runner_that_dies_ends_its_streams_with_sandbox_lost(controller):
+    import os
+    import signal
+
+    c = controller()
+    box = c.sandbox()
+    stream = box.stream("import time\nprint('up', flush=True)\ntime.sleep(600)")
+    stream.until_text("up\n")
+    os.kill(runner_pid(box.id), signal.SIGKILL)
+    rest = stream.all()
+    contract.check_log(stream.seen, ended=True)
+    assert rest[-1]["status"] == "sandbox_lost"
+    c.alice.get("/api/sandboxes/" + box.id).problem("not_found")
+    # Whoever asks for another gets one.
+    assert c.sandbox().value("1") == "1"
+
+
+def test_a_runner_that_dies_before_an_answer_is_502(controller):
+    import os
+    import signal
+    import threading
+
+    c = controller()
+    box = c.sandbox()
+    gate = Gate(box)
+    answers = []
+    caller = threading.Thread(
+        target=lambda: answers.append(box.post_execute("print('started', flush=True)\n" + gate.code))
+    )
+    caller.start()
+    started(box)
+    os.kill(runner_pid(box.id), signal.SIGKILL)
+    caller.join(60)
+    answers[0].problem("sandbox_lost")
+    c.alice.get("/api/sandboxes/" + box.id).problem("not_found")
+
+
+def runner_pid(sandbox_id):
+    """The host's pid of a sandbox's PID 1 (not of bubblewrap's monitor)."""
+    import os
+
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open("/proc/%s/cmdline" % entry, "rb") as f:
+                argv = f.read().split(b"\0")
+        except OSError:
+            continue
+        if argv[0].endswith(b"caesarion-runner") and sandbox_id.encode() in argv:
+            return int(entry)
+    raise AssertionError("no runner of " + sandbox_id)
