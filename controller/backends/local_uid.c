@@ -71,7 +71,7 @@ static int read_map(const char *path, char *out, size_t size, struct err *err)
 
 int local_uid_window(struct local_uid_window *ret, struct err *err)
 {
-    struct local_uid_window uids, gids;
+    struct local_uid_window uids = {0, 0}, gids = {0, 0};
     char map[4096];
 
     int r = read_map("/proc/self/uid_map", map, sizeof(map), err);
