@@ -15,6 +15,7 @@
 #include "controller/routes/routes_internal.h"
 #include "controller/sandbox/sandbox_table.h"
 #include "controller/web/web.h"
+#include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -27,6 +28,8 @@ static void events(void *ctx, struct http_request *req);
 #define NONE   HTTP_BODY_NONE, 0
 #define JSON   HTTP_BODY_BUFFER, SANDBOX_BODY_MAX
 #define STREAM HTTP_BODY_STREAM, 0
+#define SHORT  HTTP_BODY_STREAM, LIMIT_JSON_BODY_BYTES /* passed on; bounds are the runner's */
+#define LONG   HTTP_BODY_STREAM, LIMIT_EXECUTE_BODY_BYTES
 #define BOX    "/api/sandboxes/{id}"
 
 static const struct http_route rows[] = {
@@ -36,16 +39,16 @@ static const struct http_route rows[] = {
     {"DELETE", BOX, NONE, routes_delete},
 
     /* The runner's, below the sandbox's own path. */
-    {"POST", BOX "/execute", STREAM, execute},
+    {"POST", BOX "/execute", LONG, execute},
     {"GET", BOX "/executions", NONE, plain},
     {"GET", BOX "/executions/{eid}", NONE, plain},
     {"GET", BOX "/executions/{eid}/events", NONE, events},
-    {"POST", BOX "/executions/{eid}/cancel", STREAM, plain},
-    {"POST", BOX "/executions/{eid}/input", STREAM, plain},
-    {"POST", BOX "/interrupt", STREAM, plain},
-    {"POST", BOX "/restart", STREAM, plain},
+    {"POST", BOX "/executions/{eid}/cancel", SHORT, plain},
+    {"POST", BOX "/executions/{eid}/input", LONG, plain},
+    {"POST", BOX "/interrupt", SHORT, plain},
+    {"POST", BOX "/restart", SHORT, plain},
     {"GET", BOX "/kernels", NONE, plain},
-    {"POST", BOX "/kernels", STREAM, plain},
+    {"POST", BOX "/kernels", LONG, plain},
     {"GET", BOX "/kernels/{kid}", NONE, plain},
     {"DELETE", BOX "/kernels/{kid}", NONE, plain},
     {"GET", BOX "/files", NONE, plain},

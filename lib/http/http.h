@@ -36,8 +36,12 @@ struct http_route {
     const char *method; /* "GET", …, or "*" for all */
     const char *path;
     enum http_body body;
-    size_t
-        max_body; /* for HTTP_BODY_BUFFER; above: too_large, after the body was read (≤ 64 MiB) */
+    /*
+     * Of HTTP_BODY_BUFFER, and of HTTP_BODY_STREAM unless 0: a body announced as longer is
+     * too_large, after it was read (≤ 64 MiB; a buffered one that turns out longer, too), and the
+     * whole body must come within body_deadline_ms.
+     */
+    size_t max_body;
     http_handler_fn handler;
     unsigned flags; /* the program's own, e.g. "needs no token" */
 };
@@ -55,7 +59,7 @@ struct http_server_cfg {
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
     int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */
-    int body_deadline_ms;     /* a buffered body is whole, a streamed one moves; default 60000 */
+    int body_deadline_ms;     /* a body with a bound is whole, another moves; default 60000 */
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
     unsigned max_connections; /* default 4096; above, new ones are closed at once */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */

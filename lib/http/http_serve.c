@@ -182,14 +182,13 @@ static int find_route(struct http_request *req, struct err *err)
 static uint64_t drain_max(const struct http_request *req)
 {
     const struct http_route *route = req->match.route;
-    size_t wanted = route && route->body == HTTP_BODY_BUFFER ? route->max_body : 0;
-    return MAX(wanted, HTTP_DRAIN_MAX);
+    return MAX(route ? route->max_body : 0, HTTP_DRAIN_MAX);
 }
 
 static int too_large(const struct http_request *req, struct err *err)
 {
     const struct http_route *route = req->match.route;
-    if (route && route->body == HTTP_BODY_BUFFER)
+    if (route && route->max_body)
         return err_set(err, ERR_TOO_LARGE, "the body is larger than %zu bytes", route->max_body);
     return err_set(err, ERR_TOO_LARGE, "the body is too large");
 }
@@ -197,10 +196,10 @@ static int too_large(const struct http_request *req, struct err *err)
 static int check_length(struct http_request *req, struct err *err)
 {
     const struct http_route *route = req->match.route;
-    if (req->content_length < 0 || route->body == HTTP_BODY_STREAM)
+    if (req->content_length < 0 || (route->body == HTTP_BODY_STREAM && !route->max_body))
         return 0;
     uint64_t length = (uint64_t)req->content_length;
-    if ((route->body == HTTP_BODY_BUFFER && length > route->max_body) || length > drain_max(req))
+    if ((route->body != HTTP_BODY_NONE && length > route->max_body) || length > drain_max(req))
         return too_large(req, err);
     return 0;
 }
@@ -293,9 +292,18 @@ static enum MHD_Result collect(struct http_request *req, const char *data, size_
     return MHD_YES;
 }
 
+/* Without a bound the next bytes have a deadline, but not while the handler takes none. */
+static void body_moves(struct http_request *req, enum http_deadline kind)
+{
+    if (!req->match.route->max_body)
+        http_conn_deadline(req->conn, kind);
+}
+
 static enum MHD_Result hand_out(struct http_request *req, const char *data, size_t *len)
 {
     size_t given = *len;
+    if (req->match.route->max_body && req->body_seen + given > drain_max(req))
+        return give_up(req);
     req->body_resume = false;
     size_t taken = req->on_data ? req->on_data(req->body_ctx, data, given) : 0;
     assert(taken <= given);
@@ -310,10 +318,10 @@ static enum MHD_Result hand_out(struct http_request *req, const char *data, size
     }
     *len = given - taken;
     if (*len == 0) {
-        http_conn_deadline(req->conn, HTTP_DL_BODY);
+        body_moves(req, HTTP_DL_BODY);
         return MHD_YES;
     }
-    http_conn_deadline(req->conn, HTTP_DL_NONE);
+    body_moves(req, HTTP_DL_NONE);
     http_conn_suspend(req->conn);
     if (req->body_resume)
         http_conn_resume(req->conn);

@@ -72,7 +72,8 @@ static void upload(void *ctx, struct http_request *req)
         http_body_read(req, on_data, on_end, NULL);
 }
 
-static const struct http_route routes[] = {{"PUT", "/up", HTTP_BODY_STREAM, 0, upload, 0}};
+static const struct http_route routes[] = {{"PUT", "/up", HTTP_BODY_STREAM, 0, upload, 0},
+                                           {"PUT", "/bounded", HTTP_BODY_STREAM, 10000, upload, 0}};
 
 static struct fixture fx;
 static struct answer an;
@@ -110,16 +111,21 @@ static int teardown(void **state)
     return 0;
 }
 
-static void put(size_t announced, size_t sent)
+static void put_to(const char *path, size_t announced, size_t sent)
 {
     char head[128];
-    snprintf(head, sizeof(head), "PUT /up HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n",
+    snprintf(head, sizeof(head), "PUT %s HTTP/1.1\r\n" HOST "Content-Length: %zu\r\n\r\n", path,
              announced);
     char *body = mem_alloc(sent + 1);
     memset(body, 'u', sent);
     cl_send(cl, head);
     cl_send_n(cl, body, sent);
     free(body);
+}
+
+static void put(size_t announced, size_t sent)
+{
+    put_to("/up", announced, sent);
 }
 
 static bool saw(void *ctx)
@@ -361,6 +367,76 @@ static void stalled_upload_times_out(void **state)
     assert_false(up.ok);
 }
 
+static void bounded_upload_at_its_bound_and_above(void **state)
+{
+    put_to("/bounded", 10000, 10000);
+    assert_int_equal(cl_answer(cl, &an), 201);
+    assert_string_equal(an.body.ptr, "10000");
+    up.calls = 0;
+    put_to("/bounded", 10001, 10001);
+    assert_int_equal(cl_answer(cl, &an), 413);
+    assert_int_equal(up.calls, 0);
+    put(5, 5);
+    assert_int_equal(cl_answer(cl, &an), 201);
+}
+
+static void bounded_upload_beyond_all_bounds(void **state)
+{
+    put_to("/bounded", MIB(65), MIB(1));
+    assert_int_equal(cl_answer(cl, &an), 413);
+    assert_true(run_until(&fx, 5000, cl_ended, cl));
+    assert_int_equal(up.calls, 0);
+}
+
+/* Its length shows only as it comes; what the handler makes of it is the handler's. */
+static void bounded_upload_without_end(void **state)
+{
+    char *chunk = mem_alloc(MIB(1));
+    memset(chunk, 'u', MIB(1));
+    cl_send(cl, "PUT /bounded HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 65; i++) {
+        cl_send(cl, "100000\r\n");
+        cl_send_n(cl, chunk, MIB(1));
+        cl_send(cl, "\r\n");
+    }
+    free(chunk);
+    assert_int_equal(cl_answer(cl, &an), 413);
+    assert_true(run_until(&fx, 5000, cl_ended, cl));
+    assert_int_equal(up.ended, 1);
+    assert_false(up.ok);
+    assert_int_equal(up.closed, 1);
+}
+
+static void drip(void *ctx)
+{
+    cl_send(cl, "u");
+}
+
+/* A byte each 100 ms, for as long as the server takes them. */
+static void slow_upload(const char *path, int ms)
+{
+    struct loop_timer *timer = loop_timer_new(fx.loop, drip, NULL);
+    put_to(path, 10000, 1);
+    loop_timer_start(timer, 0, 100);
+    run_until(&fx, ms, was_closed, NULL);
+    loop_timer_free(timer);
+}
+
+static void slow_upload_without_a_bound_goes_on(void **state)
+{
+    slow_upload("/up", 1500);
+    assert_int_equal(up.closed, 0);
+}
+
+static void slow_bounded_upload_times_out(void **state)
+{
+    slow_upload("/bounded", 5000);
+    assert_int_equal(cl_answer(cl, &an), 504);
+    assert_int_equal(up.ended, 1);
+    assert_false(up.ok);
+    assert_int_equal(up.closed, 1);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -385,6 +461,11 @@ int main(void)
         P(client_leaves_inside_a_chunk),
         T(half_closed_client_gets_its_answer),
         T(stalled_upload_times_out),
+        T(bounded_upload_at_its_bound_and_above),
+        T(bounded_upload_beyond_all_bounds),
+        T(bounded_upload_without_end),
+        T(slow_upload_without_a_bound_goes_on),
+        T(slow_bounded_upload_times_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
