@@ -324,7 +324,8 @@ def test_broken_chunks_are_refused_and_their_connection_ends(box, chunk):
             text = b"".join(iter(lambda: sock.recv(4096), b""))
         except ConnectionResetError:
             text = b""
-    assert text == b"" or b" 400 " in text.split(b"\r\n", 1)[0], text
+    # What is no HTTP is answered by the HTTP library itself: its status, then the end.
+    assert text == b"" or text.split(b" ")[1] in (b"400", b"413"), text
     goes_on(box)
 
 
