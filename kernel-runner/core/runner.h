@@ -60,7 +60,7 @@ int runner_remove_kernel(struct runner *r, const char *id, struct err *err);
  * Runs an id once. 0: queued; RUNNER_REPEATED: the same request came before, *ret is its execution.
  * ERR_CONFLICT: the id was used with another body. request_take is consumed in every case.
  */
-enum { RUNNER_REPEATED = 1 };
+enum { RUNNER_REPEATED = 2 }; /* not EXEC_UNKNOWN, which it stands beside */
 int runner_execute(struct runner *r, const char *id, const char *body_hash,
                    struct exec_request *request_take, struct exec **ret, struct err *err);
 
