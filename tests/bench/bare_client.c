@@ -4,6 +4,7 @@
  * because a kernel drops them otherwise.
  *
  *   bare_client CONNECTION_FILE latency N CODE
+ *   bare_client CONNECTION_FILE first N CODE     the same, at once after the kernel's first answer
  *   bare_client CONNECTION_FILE throughput CODE
  *   bare_client CONNECTION_FILE live CODE        CODE prints time.monotonic_ns(), a line each time
  *
@@ -76,7 +77,8 @@ static void *connect_socket(struct client *c, const char *file, const char *port
     bool ipc = strcmp(transport, "ipc") == 0;
     snprintf(url, sizeof(url), "%s://%s%s%s", transport, ip, ipc ? "-" : ":", port);
     void *s = measure_must(zmq_socket(c->zmq, type));
-    int zero = 0;
+    int zero = 0, reconnect_ms = 2; /* by default ZeroMQ looks for a socket each 100 ms */
+    zmq_setsockopt(s, ZMQ_RECONNECT_IVL, &reconnect_ms, sizeof(reconnect_ms));
     zmq_setsockopt(s, ZMQ_RCVHWM, &zero, sizeof(zero));
     zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof(zero));
     if (type == ZMQ_SUB)
@@ -213,21 +215,26 @@ static void await_kernel(struct client *c)
         while (!(c->replied && c->idle) && pump(c, NUDGE_MS))
             ;
     }
+}
+
+/* Until nothing comes any more: answers to other nudges. */
+static void await_silence(struct client *c)
+{
     while (pump(c, NUDGE_MS))
         ;
 }
 
 /* Modes */
 
-static void latency(struct client *c, size_t n)
+static void latency(struct client *c, size_t n, size_t warm_up)
 {
     double *us = measure_must(calloc(n, sizeof(double)));
-    for (size_t i = 0; i < n + WARM_UP; i++) {
+    for (size_t i = 0; i < n + warm_up; i++) {
         double t = measure_now_us();
         send_request(c, "execute_request", c->content);
         finish(c);
-        if (i >= WARM_UP)
-            us[i - WARM_UP] = measure_now_us() - t;
+        if (i >= warm_up)
+            us[i - warm_up] = measure_now_us() - t;
     }
     measure_print_latency(us, n);
     free(us);
@@ -290,10 +297,11 @@ static void output(struct client *c, bool live)
 int main(int argc, char **argv)
 {
     const char *mode = argc > 2 ? argv[2] : "";
-    bool lat = argc == 5 && strcmp(mode, "latency") == 0;
+    bool first = argc == 5 && strcmp(mode, "first") == 0;
+    bool lat = argc == 5 && (first || strcmp(mode, "latency") == 0);
     bool live = argc == 4 && strcmp(mode, "live") == 0;
     if (!lat && !live && !(argc == 4 && strcmp(mode, "throughput") == 0))
-        measure_die("usage: CONNECTION_FILE latency N CODE | throughput CODE | live CODE");
+        measure_die("usage: CONNECTION_FILE latency|first N CODE | throughput CODE | live CODE");
     size_t n = lat ? strtoul(argv[3], NULL, 10) : 1;
     if (n == 0 || n > 1000000)
         measure_die("N is from 1 to 1000000");
@@ -306,9 +314,11 @@ int main(int argc, char **argv)
     c.iopub = connect_socket(&c, file, "iopub_port", ZMQ_SUB);
     c.content = execute_content(argv[argc - 1]);
     await_kernel(&c);
+    if (!first)
+        await_silence(&c);
     printf("{\"mode\":\"%s\",", mode);
     if (lat)
-        latency(&c, n);
+        latency(&c, n, first ? 0 : WARM_UP);
     else
         output(&c, live);
     puts("}");

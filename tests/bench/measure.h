@@ -14,8 +14,8 @@ double measure_now_us(void); /* CLOCK_MONOTONIC: what Python's time.monotonic_ns
 char *measure_code(const char *code);
 
 /*
- * Decodes the JSON string whose opening quote stands just before `p`, as UTF-8, to the closing quote
- * or `end`. `out` must have room for end - p bytes. Returns where the decoded text ends.
+ * Decodes the JSON string whose opening quote stands just before `p`, as UTF-8, to the closing
+ * quote or `end`. `out` must have room for end - p bytes. Returns where the decoded text ends.
  */
 char *measure_json_text(const char *p, const char *end, char *out);
 
@@ -25,8 +25,8 @@ void measure_print_latency(const double *us, size_t n);
 void measure_print_text(const char *text, size_t len, double seconds);
 
 /*
- * The lines of `text`, which came at `at_us`, are times of the same clock in ns, written by the code
- * under measurement just before it printed them. Appends how old each was, in us, to `lags`.
+ * The lines of `text`, which came at `at_us`, are times of the same clock in ns, written by the
+ * code under measurement just before it printed them. Appends how old each was, in us, to `lags`.
  */
 size_t measure_lags(const char *text, const char *end, double at_us, double *lags, size_t n,
                     size_t max);

@@ -57,6 +57,10 @@ class Bare:
     def latency(self, n, code):
         return ms(run_c([*self._argv, "latency", str(n), code]))
 
+    def first(self, code):
+        """The first execution after the kernel's first answer; waits for that."""
+        return ms(run_c([*self._argv, "first", "1", code]))[0]
+
     def output(self, code):
         return run_c([*self._argv, "throughput", code])
 
