@@ -12,6 +12,7 @@
 #include "kernel-runner/kernel/kernel_dir.h"
 #include "kernel-runner/kernel/kernel_spawn.h"
 #include "kernel-runner/kernel/launcher.h"
+#include "kernel-runner/kernel/proc_table.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
@@ -21,7 +22,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/syscall.h>
 
 #define WORDS_BYTES     2048
 #define INFO_RETRY_MS   50
@@ -248,10 +248,9 @@ void kernel_proc_interrupt(struct kernel_proc *p)
     if (loop_child_exited(p->child))
         return;
     pid_t pid = loop_child_pid(p->child);
-    /* The group for children; the main thread by name, as any thread may take a process's signal.
-     */
-    kill(-pid, SIGINT);
-    syscall(SYS_tgkill, pid, pid, SIGINT);
+    /* The main thread by name, as any thread may take a process's signal. Once: of two, the second
+     * would end the handler that code has for the first. */
+    proc_interrupt(pid);
     /* A kernel that stopped itself would otherwise never see it. */
     kill(-pid, SIGCONT);
 }

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
 
 #define SWEEP_ROUNDS 50
 
@@ -30,15 +31,16 @@ static bool parse_stat(const char *text, struct proc_entry *e)
     const char *p = strrchr(text, ')');
     if (!p)
         return false;
-    int ppid = 0, session = 0;
+    int ppid = 0, group = 0, session = 0;
     long rss = 0;
     int n = sscanf(p + 1,
-                   " %*c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d"
+                   " %*c %d %d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d"
                    " %*u %*u %ld",
-                   &ppid, &session, &rss);
-    if (n != 3)
+                   &ppid, &group, &session, &rss);
+    if (n != 4)
         return false;
     e->ppid = ppid;
+    e->group = group;
     e->session = session;
     e->rss_bytes = rss > 0 ? (uint64_t)rss * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
     return true;
@@ -149,4 +151,15 @@ void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep)
     for (int round = 0; round < SWEEP_ROUNDS; round++)
         if (sweep_round(is_init, dead, keep, n_keep) == 0)
             return;
+}
+
+void proc_interrupt(pid_t leader)
+{
+    struct proc_table t;
+    proc_table_read(&t);
+    for (size_t i = 0; i < t.len; i++)
+        if (t.entries[i].group == leader && t.entries[i].pid != leader)
+            kill(t.entries[i].pid, SIGINT);
+    proc_table_done(&t);
+    syscall(SYS_tgkill, leader, leader, SIGINT);
 }

@@ -12,7 +12,7 @@
 #define PROC_TABLE_MAX 8192 /* beyond it, entries are not read; the pids limit is far below */
 
 struct proc_entry {
-    pid_t pid, ppid, session;
+    pid_t pid, ppid, group, session;
     uint64_t rss_bytes; /* upper bound of its PSS */
 };
 struct proc_table {
@@ -33,3 +33,9 @@ uint64_t proc_pss_bytes(const struct proc_entry *e);
  * once; otherwise rounds until none is left, at most 50.
  */
 void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
+
+/*
+ * SIGINT for the process group that `leader` leads: the leader gets it on its main thread, the others
+ * as processes; nobody gets two, as kill(-leader) and tgkill() together would do.
+ */
+void proc_interrupt(pid_t leader);

@@ -66,6 +66,58 @@ static void real_processes_are_found_and_swept(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
+static volatile sig_atomic_t interrupts;
+
+static void on_interrupt(int sig)
+{
+    interrupts++;
+}
+
+/* Counts its SIGINTs until SIGTERM comes (which is blocked); then exits with that number. */
+static void count_interrupts(const sigset_t *term)
+{
+    int sig = 0;
+    sigwait(term, &sig);
+    _exit(interrupts);
+}
+
+static void interrupts_of_a_group(void **state)
+{
+    int ready[2], status;
+    char byte;
+    assert_int_equal(pipe(ready), 0);
+    pid_t leader = fork();
+    if (leader == 0) {
+        sigset_t term;
+        sigemptyset(&term);
+        sigaddset(&term, SIGTERM);
+        sigprocmask(SIG_BLOCK, &term, NULL);
+        signal(SIGINT, on_interrupt);
+        setsid();
+        pid_t child = fork();
+        if (write(ready[1], "x", 1) != 1)
+            _exit(99);
+        if (child == 0)
+            count_interrupts(&term);
+        while (waitpid(child, &status, 0) != child)
+            continue; /* interrupted */
+        _exit(WEXITSTATUS(status) * 10 + interrupts);
+    }
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+    proc_interrupt(leader);
+    struct proc_table t;
+    proc_table_read(&t);
+    for (size_t i = 0; i < t.len; i++)
+        if (t.entries[i].group == leader && t.entries[i].pid != leader)
+            kill(t.entries[i].pid, SIGTERM);
+    proc_table_done(&t);
+    assert_int_equal(waitpid(leader, &status, 0), leader);
+    assert_int_equal(WEXITSTATUS(status), 11);
+    close(ready[0]);
+    close(ready[1]);
+}
+
 static void memory_of_this_process(void **state)
 {
     struct proc_table t;
@@ -89,6 +141,7 @@ int main(void)
         cmocka_unit_test(descent_by_parent_and_session),
         cmocka_unit_test(a_circle_of_parents_ends),
         cmocka_unit_test(real_processes_are_found_and_swept),
+        cmocka_unit_test(interrupts_of_a_group),
         cmocka_unit_test(memory_of_this_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
