@@ -35,7 +35,7 @@ uint64_t proc_pss_bytes(const struct proc_entry *e);
 void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
 
 /*
- * SIGINT for the process group that `leader` leads: the leader gets it on its main thread, the others
- * as processes; nobody gets two, as kill(-leader) and tgkill() together would do.
+ * SIGINT for the process group that `leader` leads: the leader gets it on its main thread, the
+ * others as processes; nobody gets two, as kill(-leader) and tgkill() together would do.
  */
 void proc_interrupt(pid_t leader);
