@@ -282,8 +282,10 @@ static void fire(struct sandbox *sb, enum sandbox_event ev, const struct err *wh
     log_change(sb, from, ev, why);
     if (to == SANDBOX_TERMINATING || to == SANDBOX_FAILED)
         enter_ending(sb, from, why);
-    else if (to == SANDBOX_GONE)
+    else if (to == SANDBOX_GONE) {
+        httpc_prune_soon(sb->table->cfg.http);
         enter_gone(sb, from, why);
+    }
 }
 
 /* ---- removing ---- */

@@ -15,6 +15,7 @@
 #include "lib/loop/loop.h"
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -34,6 +35,8 @@ struct httpc {
     struct loop *loop;
     CURLM *multi;
     struct loop_timer *timer;
+    struct loop_timer *prune;
+    int prune_rounds;
     struct loop_defer *defer;
     struct httpc_sock *socks;
     struct httpc_call *calls;
@@ -390,6 +393,7 @@ struct httpc *httpc_free(struct httpc *c)
     while (c->socks)
         sock_free(c->socks);
     loop_timer_free(c->timer);
+    loop_timer_free(c->prune);
     loop_defer_free(c->defer);
     free(c);
     curl_global_cleanup();
@@ -591,4 +595,37 @@ int httpc_exchange(struct httpc_call **ret, struct httpc *c, const struct httpc_
     if (ret)
         *ret = x->call;
     return 0;
+}
+
+/*
+ * libcurl looks for dead connections only when it makes one, at most once a second, and has no call
+ * for it. So a call is made that cannot connect; twice, as the first may fall within that second.
+ */
+#define PRUNE_MS     1100
+#define PRUNE_ROUNDS 2
+
+static void on_pruned(void *ctx, int status, struct slice body, const struct err *err)
+{
+    struct httpc *c = ctx;
+    if (--c->prune_rounds > 0)
+        loop_timer_start(c->prune, PRUNE_MS, 0);
+    else
+        malloc_trim(0);
+}
+
+static void on_prune(void *ctx)
+{
+    struct httpc *c = ctx;
+    struct httpc_call *call = NULL;
+    struct httpc_request req = {
+        .method = "GET", .url = "http://nobody/", .unix_path = "/dev/null/nobody"};
+    httpc_exchange(&call, c, &req, 1, on_pruned, c, NULL);
+}
+
+void httpc_prune_soon(struct httpc *c)
+{
+    if (!c->prune)
+        c->prune = loop_timer_new(c->loop, on_prune, c);
+    c->prune_rounds = PRUNE_ROUNDS;
+    loop_timer_start(c->prune, PRUNE_MS, 0);
 }

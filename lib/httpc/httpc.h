@@ -19,6 +19,12 @@ int httpc_new(struct httpc **ret, struct loop *loop, unsigned max_connections, s
 /* Cancels what is open (without callbacks). NULL ok. */
 struct httpc *httpc_free(struct httpc *c);
 
+/*
+ * A peer has gone for good: within three seconds the idle connections whose peer closed them are
+ * closed, and memory that many calls took is given back. Cheap; may be called often.
+ */
+void httpc_prune_soon(struct httpc *c);
+
 struct httpc_callbacks {
     /* Status line and headers are complete. May be NULL. */
     void (*on_headers)(void *ctx, int status);
