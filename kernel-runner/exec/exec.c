@@ -404,12 +404,12 @@ void exec_on_reply(struct exec *e, const struct jp_msg *msg)
     buf_done(&scratch);
 }
 
-void exec_on_input_request(struct exec *e, const struct jp_msg *msg)
+void exec_on_input_request(struct exec *e, struct slice asked)
 {
     struct buf scratch, line;
     struct slice content, prompt = slice_str("\"\"");
     bool password = false;
-    if (usable(msg->content, &scratch, &content)) {
+    if (usable(asked, &scratch, &content)) {
         struct slice given = jsonx_find(content, "prompt");
         if (is_string(given) && given.len <= PROMPT_MAX_BYTES)
             prompt = given;

@@ -5,10 +5,14 @@
  * SIGINT and ipykernel: it handles SIGINT only while it runs a request, and publishes execute_input
  * right after installing that handler. An interrupt that comes earlier would be lost, so it is
  * kept until execute_input was seen.
+ *
+ * The channels are separate connections: a request for input can overtake the IOPub messages that
+ * the same cell sent before it. It waits in `asked` until the cell is seen to run.
  */
 #include "kernel-runner/exec/exec_queue.h"
 
 #include "lib/api/limits.h"
+#include "lib/base/buf.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 
@@ -22,7 +26,11 @@ struct exec_queue {
     int64_t timeout_ms; /* of the current one */
     struct loop_timer *timer;
     bool closing;
+    bool has_asked;
+    struct buf asked; /* content of an input_request that came too early */
 };
+
+#define ASKED_MAX_BYTES MIB(1)
 
 static void pump(struct exec_queue *q);
 
@@ -52,6 +60,7 @@ static void end_current(struct exec_queue *q, const char *status, const char *er
 {
     struct exec *e = q->current;
     q->current = NULL;
+    q->has_asked = false;
     loop_timer_stop(q->timer);
     bool abort_rest = e->request->stop_on_error &&
                       (strcmp(status, "error") == 0 || strcmp(status, "timeout") == 0);
@@ -78,11 +87,15 @@ static void kill_kernel(struct exec_queue *q)
     kernel_restart(q->cfg.kernel);
 }
 
+/* The cell is seen to run: its execute_input came, or, as a silent one has none, its busy. */
+static bool is_seen(const struct exec *e)
+{
+    return e->got_input || (e->request->silent && e->got_busy);
+}
+
 static void interrupt_current(struct exec_queue *q)
 {
-    struct exec *e = q->current;
-    bool listening = e->got_input || (e->request->silent && e->got_busy);
-    if (listening)
+    if (is_seen(q->current))
         kernel_interrupt(q->cfg.kernel);
 }
 
@@ -219,6 +232,30 @@ static struct exec *exec_of(struct exec_queue *q, const char *id)
     return ours && e->state == EXEC_DONE ? e : NULL;
 }
 
+static void put_input_request(struct exec_queue *q, struct slice content)
+{
+    struct exec *e = q->current;
+    q->has_asked = false;
+    if (e->state != EXEC_RUNNING && e->state != EXEC_AWAITING_INPUT)
+        return;
+    exec_move(e, EXEC_EV_ASK);
+    exec_on_input_request(e, content);
+}
+
+static void on_stdin_request(struct exec_queue *q, struct exec *e, const struct jp_msg *msg)
+{
+    if (!e->request->allow_stdin)
+        return;
+    if (is_seen(e)) {
+        put_input_request(q, msg->content);
+        return;
+    }
+    buf_clear(&q->asked);
+    if (buf_append_slice(&q->asked, msg->content) < 0)
+        buf_clear(&q->asked); /* too long a prompt is none */
+    q->has_asked = true;
+}
+
 static void on_status(struct exec_queue *q, struct exec *e, const struct jp_msg *msg)
 {
     struct slice state = jsonx_find(msg->content, "execution_state");
@@ -229,6 +266,8 @@ static void on_status(struct exec_queue *q, struct exec *e, const struct jp_msg 
             exec_put_started(e);
         if (e->request->silent && e->state == EXEC_STOPPING)
             kernel_interrupt(q->cfg.kernel);
+        if (e->request->silent && q->has_asked)
+            put_input_request(q, buf_slice(&q->asked));
         return;
     }
     if (!slice_eq_str(state, "\"idle\""))
@@ -246,6 +285,8 @@ static void on_input_seen(struct exec_queue *q, struct exec *e, const struct jp_
     exec_put_started(e);
     if (first && e->state == EXEC_STOPPING)
         kernel_interrupt(q->cfg.kernel);
+    if (q->has_asked)
+        put_input_request(q, buf_slice(&q->asked));
 }
 
 static void on_current_iopub(struct exec_queue *q, struct exec *e, const struct jp_msg *msg)
@@ -262,15 +303,6 @@ static void on_current_iopub(struct exec_queue *q, struct exec *e, const struct 
     exec_put_started(e);
     exec_on_iopub(e, msg);
     exec_store_trim(q->cfg.store);
-}
-
-static void on_stdin_request(struct exec_queue *q, struct exec *e, const struct jp_msg *msg)
-{
-    if (!e->request->allow_stdin || (e->state != EXEC_RUNNING && e->state != EXEC_AWAITING_INPUT))
-        return;
-    exec_put_started(e);
-    exec_move(e, EXEC_EV_ASK);
-    exec_on_input_request(e, msg);
 }
 
 static void on_msg(void *ctx, const struct jp_msg *msg)
@@ -407,6 +439,7 @@ struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg)
     struct exec_queue *q = MEM_NEW(struct exec_queue);
     q->cfg = *cfg;
     q->timer = loop_timer_new(cfg->loop, on_timer, q);
+    buf_init(&q->asked, ASKED_MAX_BYTES);
     struct kernel_events events = {
         .on_msg = on_msg, .on_ready = on_ready, .on_down = on_down, .ctx = q};
     kernel_set_events(cfg->kernel, &events);
@@ -420,6 +453,7 @@ struct exec_queue *exec_queue_free(struct exec_queue *q)
     exec_queue_cancel_all(q);
     kernel_set_events(q->cfg.kernel, &(struct kernel_events){0});
     loop_timer_free(q->timer);
+    buf_done(&q->asked);
     free(q);
     return NULL;
 }
