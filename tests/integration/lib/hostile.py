@@ -1,6 +1,10 @@
 """What the tests of hostile code share: a small sandbox, and proof that it serves as before."""
 
+import contextlib
 import os
+
+from .client import Api
+from .process import eventually
 
 # Small, so that attacks on a limit are over soon: a loaded machine runs these tests too.
 MEMORY = 256 << 20
@@ -27,8 +31,37 @@ def others():
 """
 
 
-def generation(found):
-    return found["generation"]
+@contextlib.contextmanager
+def small(make):
+    """A controller of small sandboxes. At its end it holds no more descriptors than at its start."""
+    controller = make(*FLAGS, check_fds=False)
+
+    def held():
+        # One sandbox's life: connections to those that are gone are closed when a new one is made.
+        box = controller.sandbox()
+        box.ok("1")
+        end(box)
+        return len(controller.process.fds())
+
+    before = held()
+    yield controller
+    controller.hold_logs()
+    controller.delete_all()
+    eventually(lambda: held() <= before, 20, controller.process.fds())
+
+
+@contextlib.contextmanager
+def fresh(controller):
+    box = controller.sandbox()
+    try:
+        yield box
+    finally:
+        controller.hold_logs()
+        end(box)
+
+
+def end(box):
+    Api(box.address, box.token).delete("/api/sandboxes/" + box.id).expect(204)
 
 
 def goes_on(box, generation=1):
