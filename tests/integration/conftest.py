@@ -23,7 +23,9 @@ TEST_TIMEOUT_S = 120
 BARE_RUNNER = os.environ.get("CAESARION_TEST_TARGET") == "runner"
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("timeout"):
+        return
     for item in items:
         if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))

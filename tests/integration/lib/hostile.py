@@ -32,9 +32,9 @@ def others():
 
 
 @contextlib.contextmanager
-def small(make):
+def small(make, **options):
     """A controller of small sandboxes. At its end it holds no more descriptors than at its start."""
-    controller = make(*FLAGS, check_fds=False)
+    controller = make(*FLAGS, check_fds=False, **options)
 
     def held():
         # One sandbox's life: connections to those that are gone are closed when a new one is made.
