@@ -25,6 +25,7 @@ enum {
     SEND_QUEUE_MAX = 10000,
     RECONNECT_MS = 3, /* libzmq adds up to as much again, at random */
     CHANNELS = JP_IOPUB + 1,
+    SOCKETS_MAX = 1024, /* of a context: 200 kernels, counting those whose sockets still close */
 };
 #define TURN_BYTES   MIB(4)
 #define FRAME_MAX    ((int64_t)MIB(512))
@@ -193,7 +194,8 @@ int jp_context_new(struct jp_context **ret, struct loop *loop, struct err *err)
     if (!zmq)
         return zmq_failed(err, "ZeroMQ");
     zmq_ctx_set(zmq, ZMQ_IO_THREADS, 1);
-    zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, zmq_ctx_get(zmq, ZMQ_SOCKET_LIMIT));
+    /* Not ZMQ_SOCKET_LIMIT: libzmq makes and fills tables for all of them, 12 bytes each. */
+    zmq_ctx_set(zmq, ZMQ_MAX_SOCKETS, SOCKETS_MAX);
     struct jp_context *c = MEM_NEW(struct jp_context);
     c->zmq = zmq;
     c->loop = loop;
