@@ -31,10 +31,11 @@ class Plan:
     cold_creates: int
     runner_starts: int
     crowd: int  # sandboxes at once
+    forms: bool  # much output in all forms of an answer
 
 
-QUICK = Plan(2, 4, 30, 20, 1, 8, 1, 8, 3, 10, 20)
-FULL = Plan(5, 6, 60, 40, 2, 20, 3, 25, 8, 30, 100)
+QUICK = Plan(2, 4, 30, 20, 1, 4, 1, 8, 2, 10, 20, False)
+FULL = Plan(5, 6, 60, 40, 2, 20, 3, 25, 8, 30, 100, True)
 
 REAL = {
     "kernels": "real ipykernel processes everywhere, no stand-in; those of sandboxes in bubblewrap",
@@ -90,6 +91,7 @@ SECTIONS = {"executions": executions, "lifecycle": lifecycle, "memory": memory, 
 
 def guarded(report, name, plan):
     """One section's failure hides no other's numbers."""
+    start = time.monotonic()
     try:
         SECTIONS[name](report, plan)
     except (Failure, ImportError, OSError) as e:
@@ -99,6 +101,7 @@ def guarded(report, name, plan):
 
         traceback.print_exc()
         report.fail(name, "%s: %s" % (type(e).__name__, e))
+    report.head.setdefault("section_seconds", {})[name] = round(time.monotonic() - start, 1)
 
 
 def on_sigterm(number, frame):
@@ -127,7 +130,8 @@ def main(argv):
     report.close()
     out = args.out or HERE.parent.parent / "build" / "bench.json"
     report.save(out, {"plan": dataclasses.asdict(plan), "real": REAL, "published": peers.data()})
-    print("\n%.0f s; written to %s" % (time.monotonic() - start, out))
+    times = ", ".join("%s %.0f s" % t for t in report.head["section_seconds"].items())
+    print("\n%.0f s (%s); written to %s" % (time.monotonic() - start, times, out))
     return 1 if report.failures else 0
 
 

@@ -130,9 +130,11 @@ class Executions:
             STOCK: bed.competitors[STOCK],
             SERVER: bed.competitors[SERVER],
         }
+        if not self.plan.forms:
+            del competitors[CONTROLLER + " (SSE)"], competitors[CONTROLLER + " (JSON, at the end)"]
         self._output_subjects = list(competitors)
         for _ in range(self.plan.output_rounds):
-            for code, rounds in self.output.items():
+            for code, rounds in [(ONE_PRINT, self.output[ONE_PRINT])] * 3 + [(LINES, self.output[LINES])]:
                 rounds.begin()
                 for subject, c in self._in_turn(competitors):
                     found = c.output(code)

@@ -13,7 +13,7 @@ def percentile(values, q):
 def summary(values):
     return {
         "n": len(values),
-        "p50": percentile(values, 50),
+        "p50": statistics.median(values),
         "p90": percentile(values, 90),
         "p99": percentile(values, 99),
         "min": min(values),

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.parse
 
@@ -46,35 +45,31 @@ def end(process, number=signal.SIGTERM, patience=20):
 
 
 class Lines:
-    """A program's lines, gathered by a thread; waits have a deadline."""
+    """The lines of a program's log, which goes to a file: nobody is woken by them while we measure."""
 
-    def __init__(self, pipe):
-        self._lines = []
-        self._ended = False
-        self._changed = threading.Condition()
-        threading.Thread(target=self._gather, args=(pipe,), daemon=True).start()
+    def __init__(self, path):
+        self._path = path
+        self.file = open(path, "wb")  # the program's; closed by opened()
 
-    def _gather(self, pipe):
-        for raw in pipe:
-            with self._changed:
-                self._lines.append(raw.decode("utf-8", "replace").rstrip("\n"))
-                self._changed.notify_all()
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
+    def opened(self):
+        """To be called when the program has been started."""
+        self.file.close()
 
     def all(self):
-        with self._changed:
-            return list(self._lines)
+        return self._path.read_text("utf-8", "replace").splitlines()
 
-    def wait(self, wanted, patience=PATIENCE_S):
-        """wanted(lines) as soon as it is true."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._ended or wanted(self._lines), patience)
-            found = wanted(self._lines)
-            if not found:
-                raise Failure("a program did not say what was waited for; its last words:\n" + "\n".join(self._lines[-8:]))
-            return found
+    def wait(self, wanted, alive, patience=PATIENCE_S):
+        """wanted(lines) as soon as it is true. A file tells nobody that it has grown: so it looks."""
+        deadline = time.monotonic() + patience
+        while True:
+            ended = not alive()
+            found = wanted(self.all())
+            if found:
+                return found
+            if ended or time.monotonic() > deadline:
+                last = "\n".join(self.all()[-8:])
+                raise Failure("a program did not say what was waited for; its last words:\n" + last)
+            time.sleep(0.005)
 
 
 class Http:
@@ -160,16 +155,18 @@ class Controller:
             "CAESARION_RUNNER": str(BIN / "caesarion-runner"),
         }
         argv = [str(BIN / "caesarion"), "--listen", "127.0.0.1:0", "--state-dir", str(self.dir / "state"), *flags]
+        self.log = Lines(self.dir / "log")
         self.process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, cwd=self.dir, start_new_session=True
+            argv, stdout=subprocess.PIPE, stderr=self.log.file, env=env, cwd=self.dir, start_new_session=True
         )
+        self.log.opened()
         self._stack.callback(end, self.process, patience=60)
-        self.log = Lines(self.process.stderr)
-        try:
-            ready = Lines(self.process.stdout).wait(lambda lines: lines and lines[0])
-        except Failure:
-            raise Failure("the controller did not start:\n" + "\n".join(self.log.all()[-5:])) from None
-        url = urllib.parse.urlsplit(ready.rsplit(" ", 1)[1])
+        ready = self.process.stdout.readline().decode()
+        if not ready.startswith("caesarion ready at "):
+            words = "\n".join(self.log.all()[-5:])
+            self._stack.close()
+            raise Failure("the controller did not start:\n" + words)
+        url = urllib.parse.urlsplit(ready.split()[-1])
         self.address = "%s:%d" % (url.hostname, url.port)
         self.token = urllib.parse.parse_qs(url.query)["token"][0]
 
@@ -198,7 +195,7 @@ class Controller:
                     (found.add if event["to"] == "warm" else found.discard)(event["sandbox"])
             return len(found) >= count
 
-        self.log.wait(warm)
+        self.log.wait(warm, lambda: self.process.poll() is None)
 
     def create(self):
         with self.http() as http:
@@ -376,20 +373,23 @@ class JupyterServer:
         argv = [sys.executable, "-m", "jupyter_server", "--ServerApp.port=0", "--ServerApp.open_browser=False"]
         if os.geteuid() == 0:
             argv.append("--allow-root")
+        self.log = Lines(self.dir / "log")
         self.process = subprocess.Popen(
             argv,
             env=dict(jupyter_env(self.dir), JUPYTER_TOKEN=self.token),
             cwd=self.dir / "work",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=self.log.file,
             start_new_session=True,
         )
+        self.log.opened()
         self._stack.callback(self._end)
-        self.log = Lines(self.process.stderr)
         pattern = "http://127.0.0.1:"
         try:
-            line = self.log.wait(lambda lines: next((x for x in lines if pattern in x), None))
+            line = self.log.wait(
+                lambda lines: next((x for x in lines if pattern in x), None), lambda: self.process.poll() is None
+            )
         except Failure as e:
             self._stack.close()
             raise Failure("the Jupyter Server did not start: %s" % e) from None
