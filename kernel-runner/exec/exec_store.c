@@ -9,7 +9,12 @@
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
 
+#include <malloc.h>
 #include <utlist.h>
+
+/* Messages of 20 MB raise malloc's own thresholds: without a word it keeps as much for ever. */
+#define LARGE_LOG_BYTES MIB(1)
+#define HEAP_TRIM_MS    1000 /* after the last large one: a series need not fault its pages anew */
 
 struct exec_store {
     struct exec_store_cfg cfg;
@@ -20,6 +25,7 @@ struct exec_store {
     char (*expired)[ID_EXEC_MAX + 1]; /* ring */
     size_t n_expired;
     struct loop_timer *timer;
+    struct loop_timer *heap_timer;
 };
 
 static void expire(struct exec_store *s, struct exec *e)
@@ -49,6 +55,12 @@ static void on_timer(void *ctx)
     int64_t left_ms = exec_store_expire(s, clk_mono_us());
     if (left_ms)
         loop_timer_start(s->timer, left_ms, 0);
+    loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
+}
+
+static void on_heap_timer(void *ctx)
+{
+    malloc_trim(0);
 }
 
 struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
@@ -58,6 +70,7 @@ struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
     s->logs.spill_dir_fd = cfg->spill_dir_fd;
     s->expired = mem_zero(LIMIT_EXPIRED_IDS, sizeof(*s->expired));
     s->timer = loop_timer_new(cfg->loop, on_timer, s);
+    s->heap_timer = loop_timer_new(cfg->loop, on_heap_timer, s);
     return s;
 }
 
@@ -71,6 +84,7 @@ struct exec_store *exec_store_free(struct exec_store *s)
         exec_free(e);
     }
     loop_timer_free(s->timer);
+    loop_timer_free(s->heap_timer);
     free(s->expired);
     free(s);
     return NULL;
@@ -117,6 +131,8 @@ void exec_store_finished(struct exec_store *s, struct exec *e)
         expire(s, s->finished);
     if (!loop_timer_active(s->timer))
         loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
+    if (event_log_bytes(e->log) >= LARGE_LOG_BYTES)
+        loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
     exec_store_trim(s);
 }
 
