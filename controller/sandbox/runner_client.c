@@ -23,8 +23,8 @@ int runner_address(const struct sandbox *sb, const char *path, char url[RUNNER_U
                    char auth[RUNNER_AUTH_SIZE], struct httpc_request *req, struct err *err)
 {
     bool is_unix = sb->endpoint.unix_path[0] != 0;
-    int n = snprintf(url, RUNNER_URL_MAX, "http://%s%s",
-                     is_unix ? sb->id : sb->endpoint.host_port, path);
+    int n = snprintf(url, RUNNER_URL_MAX, "http://%s%s", is_unix ? sb->id : sb->endpoint.host_port,
+                     path);
 
     if (n < 0 || n >= RUNNER_URL_MAX)
         return err_set(err, ERR_URI_TOO_LONG, "the path is longer than %d bytes", RUNNER_URL_MAX);

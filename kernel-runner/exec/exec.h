@@ -70,7 +70,7 @@ void exec_put_started(struct exec *e); /* once; nothing when it was written alre
 void exec_on_iopub(struct exec *e, const struct jp_msg *msg);
 void exec_on_reply(struct exec *e, const struct jp_msg *msg);
 /* The content of an input_request. */
-void exec_on_input_request(struct exec *e, struct slice content);
+void exec_on_input_request(struct exec *e, struct slice asked);
 /* Ends it: writes `done`. error_json may be NULL (then what the code raised stays). */
 void exec_finish(struct exec *e, const char *status, const char *error_json);
 /* The verdict by reply and stop reason, once reply and idle came. */

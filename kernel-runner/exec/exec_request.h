@@ -20,10 +20,10 @@ struct exec_request {
 };
 
 /*
- * Parses and checks; `body` is the raw JSON. Errors name the field. Code: 1 byte to 1 MiB of UTF-8
+ * Parses and checks; `text` is the raw JSON. Errors name the field. Code: 1 byte to 1 MiB of UTF-8
  * without NUL, not blank (-ERR_INVALID; longer: -ERR_TOO_LARGE).
  */
-int exec_request_parse(struct exec_request **ret, struct slice body, struct err *err);
+int exec_request_parse(struct exec_request **ret, struct slice text, struct err *err);
 struct exec_request *exec_request_free(struct exec_request *r);
 /* The content of the Jupyter execute_request; the caller frees. */
 char *exec_request_content(const struct exec_request *r);

@@ -49,8 +49,9 @@ int jsonx_compact(struct buf *out, struct slice text);
 bool jsonx_valid(struct slice text);
 
 /*
- * Is `text` one well-formed JSON value, as jsonx_compact() has it, that can stand in a line of NDJSON
- * as it is? Blanks between tokens are no matter; newlines there and half surrogate pairs are.
+ * Is `text` one well-formed JSON value, as jsonx_compact() has it, that can stand in a line of
+ * NDJSON as it is? Blanks between tokens are no matter; newlines there and half surrogate pairs
+ * are.
  */
 bool jsonx_is_line(struct slice text);
 /*

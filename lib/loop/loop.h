@@ -87,10 +87,10 @@ struct loop_child *loop_child_free(struct loop_child *c);
 void loop_reap_orphans(struct loop *loop);
 
 /*
- * Blocking work on the thread pool: `work` runs on another thread and touches only `ctx`; `done`
+ * Blocking work on the thread pool: `run` runs on another thread and touches only `ctx`; `done`
  * comes on the loop's thread. Not cancellable; at most 64 queued, then -ERR_UNAVAILABLE.
  */
-int loop_work(struct loop *loop, loop_fn work, loop_fn done, void *ctx, struct err *err);
+int loop_work(struct loop *loop, loop_fn run, loop_fn done, void *ctx, struct err *err);
 
 DEFINE_CLEANUP(struct loop *, loop_free)
 DEFINE_CLEANUP(struct loop_timer *, loop_timer_free)

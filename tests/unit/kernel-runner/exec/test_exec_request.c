@@ -46,7 +46,7 @@ static void bad_bodies_name_the_field(void **state)
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
         struct err err;
         if (parse(rows[i].body, &err) != -ERR_INVALID ||
-            strncmp(err.field, rows[i].field, strlen(rows[i].field)))
+            strncmp(err.field, rows[i].field, strlen(rows[i].field)) != 0)
             fail_msg("%s: code %d field %s", rows[i].body, err.code, err.field);
         assert_true(err.text[0]);
     }

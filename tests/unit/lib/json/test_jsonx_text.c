@@ -140,8 +140,8 @@ static void uint_takes_whole_numbers_only(void **state)
     assert_int_equal(n, 0);
     assert_true(jsonx_uint(slice_str("99999999999999999"), &n));
     assert_int_equal(n, 99999999999999999);
-    static const char *const bad[] = {"",   "-1", "1.0",  "1e3",  "null",
-                                      "{}", "1 ", "\"1\"", "100000000000000000"};
+    static const char *const bad[] = {
+        "", "-1", "1.0", "1e3", "null", "{}", "1 ", "\"1\"", "100000000000000000"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++)
         assert_false(jsonx_uint(slice_str(bad[i]), &n));
     assert_int_equal(n, 99999999999999999);
