@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /* Ceilings of what a caller may ask of a new sandbox: lib/api/limits.h, and these. */
-#define SANDBOX_ENV_KEY_MAX 256
+#define SANDBOX_ENV_KEY_MAX LIMIT_ENV_NAME_BYTES
 #define SANDBOX_BODY_MAX    LIMIT_JSON_BODY_BYTES /* of POST /api/sandboxes */
 #define IDEMPOTENCY_KEY_MAX 255                   /* bytes of visible ASCII */
 

@@ -141,6 +141,24 @@ static int check_dir(const char *path, struct err *err)
     return 0;
 }
 
+static int check_env(json_t *env, struct err *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach (env, name, value) {
+        size_t len = strlen(name);
+        bool bad = len == 0 || len > LIMIT_ENV_NAME_BYTES;
+        for (size_t i = 0; i < len; i++)
+            bad = bad || name[i] == '=' || (unsigned char)name[i] < 0x20 || name[i] == 0x7f;
+        if (bad)
+            return err_field(err, "env",
+                             "\"env\": the name \"%.80s\" of a variable must be 1 to %d bytes "
+                             "without \"=\" or control characters",
+                             name, LIMIT_ENV_NAME_BYTES);
+    }
+    return 0;
+}
+
 static int add_kernel(struct runner *r, struct http_request *req, struct kernel **ret,
                       struct err *err)
 {
@@ -154,7 +172,8 @@ static int add_kernel(struct runner *r, struct http_request *req, struct kernel 
         (e = jsonx_get_string(body, "cwd", PATH_USER_MAX, &cwd, err)) < 0 ||
         (e = jsonx_get_string_map(body, "env", LIMIT_ENV_ENTRIES, LIMIT_ENV_VALUE_BYTES, &env,
                                   err)) < 0 ||
-        (e = resolve_cwd(r, cwd, &dir, err)) < 0 || (e = check_dir(dir, err)) < 0)
+        (e = check_env(env, err)) < 0 || (e = resolve_cwd(r, cwd, &dir, err)) < 0 ||
+        (e = check_dir(dir, err)) < 0)
         return e;
     return runner_add_kernel(r, dir, env, ret, err);
 }

@@ -20,6 +20,7 @@
 #define LIMIT_STREAM_EVENT_BYTES  KIB(128) /* text of one stream event; longer output is split */
 #define LIMIT_INPUT_BYTES         MIB(1)   /* `value` of an input reply */
 #define LIMIT_ENV_ENTRIES         128
+#define LIMIT_ENV_NAME_BYTES      256
 #define LIMIT_ENV_VALUE_BYTES     KIB(32)
 #define LIMIT_LABELS              32
 #define LIMIT_LABEL_KEY_BYTES     63
