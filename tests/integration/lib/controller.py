@@ -198,9 +198,9 @@ class Controller:
     def admin(self):
         return self.api("admin")
 
-    def sandbox(self, name="alice", **fields):
+    def sandbox(self, owner="alice", **fields):
         """A new sandbox's API; `.info` is what the answer said."""
-        api = self.api(name)
+        api = self.api(owner)
         info = api.create(**fields)
         self.hold_logs()
         box = api.box(info)
