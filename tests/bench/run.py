@@ -78,6 +78,9 @@ def memory(report, plan):
     with things.Controller("--warm", "1") as controller:
         resources.memories(report, controller)
         resources.idle(report, "controller, one warm sandbox", controller.pid, "idle.warm")
+        controller.await_warm()
+        runner = next(iter(controller.runner_pids().values()))
+        resources.idle(report, "its runner (looks at the sandbox's memory once a second)", runner, "idle.runner")
 
 
 def crowd(report, plan):

@@ -13,6 +13,7 @@ STREAMS, STREAM_SANDBOXES = 200, 20
 STORM = "import time\nfor i in range(10):\n    print(i, flush=True)\n    time.sleep(0.02)"
 STORM_TEXT = "".join("%d\n" % i for i in range(10))
 IDLE_S = 5
+SETTLE_S = 2  # the runner gives memory back a second after the last large output
 
 
 def memories(report, controller):
@@ -27,6 +28,7 @@ def memories(report, controller):
         for code in (ONE_PRINT, LINES):
             if client.output(code)["sha256"] != EXPECTED[code]:
                 raise Failure("output was lost")
+        time.sleep(SETTLE_S)
         after = {name: memory(pid) for name, pid in pids.items()}
     limits = {"runner": 2, "controller": 6}
     for name in ("runner", "controller"):
