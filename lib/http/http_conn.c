@@ -2,10 +2,10 @@
  * Connections: their deadlines and the discovery of clients that left. libmicrohttpd's own timeout
  * restarts with each byte, so deadlines are ours: three lists, each sorted because its kind has one
  * duration, and one timer. A suspended connection is out of libmicrohttpd's epoll set and does not
- * see its peer leave; one that awaits a body misses a FIN that came together with data, for the set
- * is edge-triggered and a short read ends the edge. One poll() a second over all of them sees both.
- * The memory of a connection follows libmicrohttpd's notifications; nothing here frees one, so
- * lists may be walked while callbacks run.
+ * see its peer leave; one that awaits headers or a body misses a FIN that came together with data,
+ * for the set is edge-triggered and a short read ends the edge. One poll() a second over all of
+ * them sees both. The memory of a connection follows libmicrohttpd's notifications; nothing here
+ * frees one, so lists may be walked while callbacks run.
  */
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
@@ -31,7 +31,8 @@ static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *
 static void update_watch(struct http_conn *c)
 {
     struct http_server *s = c->server;
-    bool watched = c->suspended || c->streaming || c->deadline == HTTP_DL_BODY;
+    bool watched = c->suspended || c->streaming || c->deadline == HTTP_DL_HEADERS ||
+                   c->deadline == HTTP_DL_BODY;
     if (watched == c->watched)
         return;
     c->watched = watched;
@@ -117,12 +118,18 @@ void http_conn_deadline(struct http_conn *c, enum http_deadline kind)
 
 static void on_first_byte(void *ctx, int events)
 {
-    http_conn_deadline(ctx, HTTP_DL_HEADERS);
+    struct http_conn *c = ctx;
+    char byte;
+    bool left = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    http_conn_deadline(c, left ? HTTP_DL_NONE : HTTP_DL_HEADERS);
+    if (left)
+        http_conn_cut(c);
 }
 
 /*
  * libmicrohttpd tells of a request only when its first line is whole. A second look at the
- * descriptor finds its first byte; busy connections never get that far and pay nothing for it.
+ * descriptor finds its first byte, or its end; busy connections never get that far and pay nothing
+ * for it.
  */
 static void watch_first_byte(struct http_conn *c)
 {
@@ -223,21 +230,20 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
     c->linger = true;
 }
 
-/* The client's end is not yet reached: libmicrohttpd has a body to read before it. */
-static bool is_body_left(const struct http_conn *c, short events)
+/* The client's end is not yet reached: libmicrohttpd has something to read before it. */
+static bool is_something_left(const struct http_conn *c, short events)
 {
     int n = 0;
-    bool awaited = c->deadline == HTTP_DL_BODY && !c->suspended && !c->streaming;
-    return awaited && !(events & ~POLLRDHUP) && ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
+    bool reading = !c->suspended && !c->streaming;
+    return reading && !(events & ~POLLRDHUP) && ioctl(c->fd, FIONREAD, &n) == 0 && n > 0;
 }
 
 static void look_at(struct http_conn *c, short events)
 {
-    if (!c->req || !(events & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)))
+    if (!(events & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) || is_something_left(c, events))
         return;
-    if (is_body_left(c, events))
-        return;
-    http_serve_gone(c->req);
+    if (c->req && c->req->phase != HTTP_AT_URI)
+        http_serve_gone(c->req);
     http_conn_cut(c);
 }
 

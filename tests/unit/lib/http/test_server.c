@@ -300,6 +300,30 @@ static void connection_close_and_http_1_0(void **state)
     cl_close(c);
 }
 
+/* The end of what a client says, in one edge of the server's epoll with the last of it. */
+static struct client *half_close_after(const char *text)
+{
+    struct client *cl = cl_open(&fx);
+    assert_int_equal(send(cl->fd, text, strlen(text), 0), strlen(text));
+    assert_int_equal(shutdown(cl->fd, SHUT_WR), 0);
+    return cl;
+}
+
+static void clients_that_left_are_not_kept(void **state)
+{
+    struct client *cl = half_close_after("GET /hello HTTP/1.1\r\n" HOST "\r\n");
+    assert_int_equal(cl_answer(cl, &an), 200);
+    assert_true(run_until(&fx, 4000, cl_ended, cl));
+    cl_close(cl);
+}
+
+static void clients_that_left_in_their_headers_are_not_kept(void **state)
+{
+    struct client *cl = half_close_after("GET /hello HTTP/1.1\r\nHo");
+    assert_true(run_until(&fx, 4000, cl_ended, cl));
+    cl_close(cl);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -318,6 +342,8 @@ int main(void)
         T(keepalive_requests_in_a_row),
         T(pipelined_requests),
         T(connection_close_and_http_1_0),
+        T(clients_that_left_are_not_kept),
+        T(clients_that_left_in_their_headers_are_not_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
