@@ -17,13 +17,16 @@ struct http_query {
     char *text;
 };
 
-/* Writes the decoded bytes and a NUL at `out`; returns how many bytes that took. */
+/*
+ * Writes the decoded bytes and a NUL at `out`; returns how many bytes that took. What cannot be
+ * decoded to a string (a broken escape, a NUL) stays as it is: no part of it passes for the whole.
+ */
 static size_t decode(const char *s, size_t len, char *plain, char *out)
 {
     for (size_t i = 0; i < len; i++)
         plain[i] = s[i] == '+' ? ' ' : s[i];
     size_t n = 0;
-    if (parse_percent(plain, len, out, &n, NULL) < 0) {
+    if (parse_percent(plain, len, out, &n, NULL) < 0 || memchr(out, '\0', n)) {
         memcpy(out, s, len);
         out[len] = '\0';
         n = len;

@@ -175,6 +175,10 @@ static void params_and_queries_are_decoded(void **state)
     assert_string_equal(an_header(&an, "Cache-Control"), "no-store");
     ask(&fx, &an, "GET http://x/items/a?q=1 HTTP/1.1\r\n" HOST "\r\n");
     assert_int_equal(an.status, 200);
+    ask(&fx, &an, "GET /items/a?q=a%00b HTTP/1.1\r\n" HOST "\r\n");
+    j = body_json();
+    assert_string_equal(json_string_value(json_object_get(j, "q")), "a%00b");
+    json_decref(j);
 }
 
 static void unknown_path_and_method(void **state)
