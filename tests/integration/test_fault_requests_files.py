@@ -1,5 +1,8 @@
 """Bad paths and uploads of the file API: nothing outside is reached, nothing half-written is left."""
 
+import socket
+import struct
+
 import pytest
 from lib.client import read_response
 from lib.process import eventually
@@ -79,17 +82,24 @@ def test_a_path_that_leads_out_or_is_malformed_is_invalid(box, path):
     box.api("PUT", "/files/" + path, body=b"bad").problem("invalid")
     box.delete("/files/" + path).problem("invalid")
     box.delete("/files/" + path + "?recursive=true").problem("invalid")
-    box.get("/files?dir=" + path.replace("%zz", "%00").replace("%2", "%2", 1)).problem("invalid") if (
-        path not in ("%2", "a/")
-    ) else None
     assert everywhere(box) == before
     goes_on(box)
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in ESCAPES if not p.startswith("%z") and p not in ("%2", "a/")]
+)
+def test_a_folder_that_leads_out_or_is_malformed_is_refused(box, path):
+    found = box.get("/files?dir=" + path)
+    found.problem("invalid" if found.status == 400 else "not_found")
+    assert found.status == 400 or "%00" in path, found  # a NUL is no part of a text: taken literally
+    goes_on(box)
+
+
 def test_the_root_is_no_file(box):
-    box.get("/files/").problem("not_found")
-    box.api("PUT", "/files/", body=b"bad").problem("not_found")
-    box.delete("/files/").problem("not_found")
+    box.get("/files/").problem("invalid", field="path")
+    box.api("PUT", "/files/", body=b"bad").problem("invalid", field="path")
+    box.delete("/files/").problem("invalid", field="path")
     goes_on(box)
 
 
@@ -126,7 +136,10 @@ OUTSIDE = {
 
 @pytest.mark.parametrize("target", OUTSIDE.values(), ids=OUTSIDE)
 def test_a_link_that_leads_out_is_forbidden(clean, target):
-    clean.ok("import os; os.symlink(%r, 'link'); os.mkdir('d'); os.symlink(%r, 'd/link')" % (target, target))
+    deeper = "../" + target if target.startswith("..") else target
+    clean.ok(
+        "import os; os.symlink(%r, 'link'); os.mkdir('d'); os.symlink(%r, 'd/link')" % (target, deeper)
+    )
     for link in ("link", "d/link"):
         clean.file(link).problem("forbidden")
         clean.file(link + "/passwd").problem("forbidden")
@@ -263,16 +276,9 @@ def leave(box, name, sent, announced=1 << 20, chunks=False, reset=False):
     headers = {"Transfer-Encoding": "chunked"} if chunks else {"Content-Length": str(announced)}
     with box.connect() as sock:
         if reset:
-            import socket
-            import struct
-
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         body = b"%x\r\n" % announced + b"x" * sent if chunks else b"x" * sent
-        sock.sendall(box.head("PUT", box_path(box, name), headers) + body)
-
-
-def box_path(box, name):
-    return box.path(name)
+        sock.sendall(box.head("PUT", box.path(name), headers) + body)
 
 
 WAYS = {
@@ -288,11 +294,11 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_a_client_gone_in_mid_upload_leaves_nothing(clean, way):
     clean.put("old", b"old").expect(201)
-    for _ in range(3):
+    for n in range(3):
         leave(clean, "old", **way)
         leave(clean, "new", **way)
-        leave(clean, "folder/deep/new", **way)
-    eventually(lambda: everywhere(clean) == ["./old"], GONE_S, "what was left: %s" % everywhere(clean))
+        leave(clean, "folder-%d/deep/new" % n, **way)
+    eventually(lambda: everywhere(clean) == ["./old"], GONE_S)
     assert clean.file("old").body == b"old"
     clean.file("new").problem("not_found")
     goes_on(clean)
@@ -308,23 +314,27 @@ def test_fifty_clients_gone_at_once_leave_nothing(clean):
 def test_an_upload_is_not_seen_before_it_is_whole(clean):
     clean.put("file", b"old").expect(201)
     with clean.connect() as sock:
-        sock.sendall(clean.head("PUT", clean.path("file"), {"Content-Length": "1000"}) + b"n" * 999)
+        sock.sendall(
+            clean.head("PUT", clean.path("file"), {"Content-Length": "300000"}) + b"n" * 299_999
+        )
         eventually(lambda: len(everywhere(clean)) == 2, 10)  # its temporary file is there
         assert clean.file("file").body == b"old"
         assert [f["path"] for f in clean.files()["files"]] == ["file"]
         sock.sendall(b"n")
         assert read_response(sock).status == 204
-    assert clean.file("file").body == b"n" * 1000
+    assert clean.file("file").body == b"n" * 300_000
     goes_on(clean)
 
 
 def test_code_that_takes_the_folder_away_in_mid_upload_gets_no_half_file(clean):
     with clean.connect() as sock:
-        sock.sendall(clean.head("PUT", clean.path("d/file"), {"Content-Length": "10"}) + b"half")
+        sock.sendall(
+            clean.head("PUT", clean.path("d/file"), {"Content-Length": "200000"}) + b"n" * 100_000
+        )
         eventually(lambda: len(everywhere(clean)) == 2, 10)
         clean.ok("import shutil; shutil.rmtree('d')")
-        sock.sendall(b"second")
+        sock.sendall(b"n" * 100_000)
         found = read_response(sock)
-    assert found.status in (201, 403, 404, 409, 500), found
+    assert found.status in (201, 409), found
     assert everywhere(clean) in ([], ["./d", "./d/file"])
     goes_on(clean)
