@@ -67,7 +67,8 @@ int main(int argc, char **argv)
         log_init("caesarion", (enum log_level)conf.log_level);
         if (controller_run(&conf, &err) < 0) {
             report(&err);
-            status = 1;
+            /* A value can be malformed in ways that only its user sees: it is a bad flag too. */
+            status = err.code == ERR_INVALID ? 2 : 1;
         }
     }
     conf_done(&controller_program, &conf);
