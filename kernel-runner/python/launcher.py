@@ -12,11 +12,13 @@ import gc
 
 gc.disable()  # imports make no garbage; main() enables it again
 # ruff: noqa: E401, E402
-import array, asyncio, codecs, fcntl, importlib.util, json, os, select, signal
+import array, asyncio, codecs, contextlib, fcntl, importlib.util, json, os, select, signal
 import sys, tempfile, termios, threading, time, types
 
 # Bytes at a time; what children may write at once; what they may write a second after that.
 CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
+# Characters that are gathered before they are sent; messages that wait for the reader.
+GATHERED, IOPUB_QUEUE = 1 << 20, 128
 
 
 def warn(text):
@@ -102,7 +104,7 @@ class Stream(OutStream):
     def __init__(self, *args, **kwargs):
         self._pipe_lock = threading.Lock()
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._pipe_ino, self._sending = None, False
+        self._pipe_ino, self._sending, self._unsent = None, False, 0
         super().__init__(*args, **kwargs)
 
     def _watch_pipe_fd(self):
@@ -155,6 +157,15 @@ class Stream(OutStream):
             os._exit(1)
         self._pipe_ino = ino
 
+    def write(self, string):
+        # Code prints faster than anybody reads: what waits would take all of the sandbox's memory.
+        size = super().write(string)
+        if self._is_master_process():
+            self._unsent += len(string)
+            if self._unsent >= GATHERED:
+                self.flush()
+        return size
+
     def drain(self):
         """Moves what is in the pipe at this moment to the buffer, not what is added meanwhile."""
         if self._fid is None or not self._is_master_process():
@@ -180,6 +191,7 @@ class Stream(OutStream):
             super().flush()
 
     def _flush(self):
+        self._unsent = 0
         self._sending = True  # before the buffers are taken: flush() looks at those first
         try:
             super()._flush()
@@ -268,7 +280,9 @@ class App(IPKernelApp):
 
     def _bind_socket(self, s, port):
         if s.socket_type in (zmq.PUB, zmq.XPUB):
-            s.sndhwm = 0  # above the default, 1000 messages, ZeroMQ drops some, `idle` too
+            # Above its limit ZeroMQ drops messages, `idle` too, unless told to wait for the reader.
+            s.sndhwm = IOPUB_QUEUE
+            s.setsockopt(zmq.XPUB_NODROP, 1)
         return super()._bind_socket(s, port)
 
     def init_io(self):
@@ -278,10 +292,26 @@ class App(IPKernelApp):
 
     def initialize(self, argv=None):
         super().initialize(argv)
-        if self.iopub_thread.socket.sndhwm != 0:
-            warn("IOPub has a limit of messages: output may be lost")
+        if self.iopub_thread.socket.sndhwm != IOPUB_QUEUE:
+            warn("IOPub drops messages above a limit: output may be lost")
         if len(self.streams) != 2:
             warn("output of children may come after the reply")
+
+
+class Forgotten(dict):
+    """IPython's record of outputs, which takes entries and keeps none."""
+
+    def __missing__(self, execution_count):
+        return []
+
+
+def keep_no_outputs(shell):
+    """IPython 9 keeps all that is ever printed and shown, for %notebook: memory of a kernel that
+    serves for days, and time at each print."""
+    if hasattr(shell, "_tee"):
+        type(shell)._tee = lambda self, channel: contextlib.nullcontext()
+    if hasattr(shell.history_manager, "outputs"):
+        shell.history_manager.outputs = Forgotten()
 
 
 def main():
@@ -308,6 +338,7 @@ def main():
         tempfile.tempdir = public_dir if os.path.isdir(public_dir) else private_dir
     app = App.instance(config=traitlets.config.Config(config), kernel_class=Kernel)
     app.initialize(sys.argv[1:])
+    keep_no_outputs(app.shell)
     gc.enable()
     gc.freeze()  # what is here stays: collections need not look at it, forked children not copy it
     app.start()

@@ -23,6 +23,7 @@
 enum {
     TURN_MESSAGES = 256,
     SEND_QUEUE_MAX = 10000,
+    IOPUB_QUEUE_MAX = 128, /* then the kernel waits; the launcher sees to it that nothing is lost */
     RECONNECT_MS = 3, /* libzmq adds up to as much again, at random */
     CHANNELS = JP_IOPUB + 1,
     SOCKETS_MAX = 1024, /* of a context: 200 kernels, counting those whose sockets still close */
@@ -222,10 +223,10 @@ static int set_int(void *socket, int option, int value, struct err *err)
 
 static int set_options(struct channel *ch, struct err *err)
 {
-    static const struct {
+    const struct {
         int option, value;
     } options[] = {
-        {ZMQ_RCVHWM, 0},
+        {ZMQ_RCVHWM, ch->id == JP_IOPUB ? IOPUB_QUEUE_MAX : 0},
         {ZMQ_SNDHWM, SEND_QUEUE_MAX},
         {ZMQ_LINGER, 0},
         {ZMQ_RECONNECT_IVL, RECONNECT_MS},
