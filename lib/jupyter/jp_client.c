@@ -24,7 +24,7 @@ enum {
     TURN_MESSAGES = 256,
     SEND_QUEUE_MAX = 10000,
     IOPUB_QUEUE_MAX = 128, /* then the kernel waits; the launcher sees to it that nothing is lost */
-    RECONNECT_MS = 3, /* libzmq adds up to as much again, at random */
+    RECONNECT_MS = 3,      /* libzmq adds up to as much again, at random */
     CHANNELS = JP_IOPUB + 1,
     SOCKETS_MAX = 1024, /* of a context: 200 kernels, counting those whose sockets still close */
 };
