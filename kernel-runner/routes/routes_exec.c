@@ -150,20 +150,25 @@ void routes_exec_get(void *ctx, struct http_request *req)
         exec_answer_now(ctx, req, e, 200);
 }
 
-/* `?after=N` or `Last-Event-ID: N`; the query wins. */
-static int pick_after(const struct http_request *req, uint64_t *ret, struct err *err)
+static int read_seq(const char *text, const char *field, uint64_t *ret, struct err *err)
 {
     *ret = 0;
-    const char *text = http_query(req, "after");
-    const char *field = "after";
-    if (!text) {
-        text = http_header(req, "Last-Event-ID");
-        field = "Last-Event-ID";
-    }
-    if (!text || !text[0])
+    if (!text || !text[0] || parse_u64(text, 0, INT64_MAX, ret, NULL) == 0)
         return 0;
-    if (parse_u64(text, 0, INT64_MAX, ret, NULL) < 0)
-        return err_field(err, field, "\"%s\" is the seq of the last event that was read", field);
+    return err_field(err, field, "\"%s\" is the seq of the last event that was read", field);
+}
+
+/*
+ * `?after=N` and `Last-Event-ID: N`: the later counts, as a browser that reconnects repeats its
+ * query.
+ */
+static int pick_after(const struct http_request *req, uint64_t *ret, struct err *err)
+{
+    uint64_t after, last;
+    int e = read_seq(http_query(req, "after"), "after", &after, err);
+    if (e < 0 || (e = read_seq(http_header(req, "Last-Event-ID"), "Last-Event-ID", &last, err)) < 0)
+        return e;
+    *ret = MAX(after, last);
     return 0;
 }
 
