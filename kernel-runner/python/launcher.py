@@ -18,7 +18,7 @@ import sys, tempfile, termios, threading, time, types
 # Bytes at a time; what children may write at once; what they may write a second after that.
 CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
 # Characters that are gathered before they are sent; messages that wait for the reader.
-GATHERED, IOPUB_QUEUE = 1 << 20, 128
+GATHERED, IOPUB_QUEUE = 1 << 18, 128
 
 
 def warn(text):
