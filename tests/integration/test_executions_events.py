@@ -88,6 +88,14 @@ def test_reading_resumes_after_any_event(box, sse):
         assert by_query == by_header == events[n:]
 
 
+def test_the_later_of_query_and_header_counts(box):
+    """A browser that reconnects repeats its query and says in the header what it has read since."""
+    stream = box.stream("for i in range(3): print(i, flush=True)")
+    events = stream.all()
+    for after, last in ((1, 2), (2, 1)):
+        assert box.events(stream.id, after=after, last_event_id=last, sse=True).all() == events[2:]
+
+
 def test_a_reader_may_resume_in_the_middle_of_a_running_cell(box):
     gate = Gate(box)
     with box.stream("print('one', flush=True)\n" + gate.code + "print('two')") as first:

@@ -8,9 +8,8 @@ import time
 
 import pytest
 from lib import contract
-from lib.client import NDJSON, Deadline, read_all
-from lib.hostile import FILES_MAX, alone, end, fresh, goes_on, of_host, rss_anon, small
 from lib.code import Gate
+from lib.hostile import FILES_MAX, alone, end, fresh, goes_on, of_host, rss_anon, small
 from lib.process import SANITIZER_ENV, eventually
 
 MIB = 1 << 20
@@ -87,7 +86,6 @@ def test_a_hundred_megabytes_of_prints_are_streamed_whole_and_in_order(hostile, 
     assert event["type"] == "done" and event["status"] == "ok" and event["truncated_bytes"] == 0, event
     assert size == PRINTED
     assert victim.value("said.hexdigest()") == repr(got.hexdigest())
-    print(watch.largest)
     assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, watch.largest
     goes_on(victim)
 
@@ -101,12 +99,11 @@ def test_a_hundred_megabytes_of_prints_in_one_answer(hostile, victim):
     assert found["outputs"][0]["text"] == found["stdout"]
     got = hashlib.sha256(found["stdout"].encode()).hexdigest()
     assert victim.value("said.hexdigest()") == repr(got)
-    print(watch.largest)
     assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, watch.largest
     goes_on(victim)
 
 
-def test_one_line_of_a_hundred_megabytes_without_a_newline(hostile, victim):
+def test_one_print_of_twenty_megabytes_without_a_newline(victim):
     found = victim.execute("print('y' * (20 << 20), end='')", timeout=100)
     assert found["status"] == "ok" and found["stdout"] == "y" * (20 * MIB)
     goes_on(victim)
@@ -257,19 +254,15 @@ def test_a_hundred_thousand_files_are_listed_page_by_page(victim):
     asking.start()
     try:
         paths, query = [], "?dir=many&limit=1000"
-        page = victim.files("?dir=many")
-        for _ in range(5):
+        for _ in range(10):
             page = victim.files(query)
             paths += [f["path"] for f in page["files"]]
             query = "?dir=many&limit=1000&continue=" + page["continue"]
     finally:
         over.set()
         asking.join()
-    assert paths == ["many/%06d" % n for n in range(len(paths))] and len(paths) == 5000
-    print(slowest)
+    assert paths == ["many/%06d" % n for n in range(10000)]
     assert slowest[0] < 5, "another request waited %.1f s while files were listed" % slowest[0]
-    last = victim.files("?dir=many&limit=1000&continue=" + page["continue"])
-    assert last["files"]
     goes_on(victim)
     # What is deleted by the API or by code is gone.
     victim.ok("import shutil; shutil.rmtree('many')", timeout_s=100)
