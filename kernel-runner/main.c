@@ -17,6 +17,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -128,14 +129,21 @@ static void stop(struct program *p)
     loop_free(p->loop);
 }
 
+/* LeakSanitizer attaches to its own process, in the exit handler that runs last. */
+static void allow_tracing(void)
+{
+    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
 static void harden(void)
 {
     /* Before any thread starts: nothing but the signalfd sees these. */
     static const int sigs[] = {SIGTERM, SIGINT, SIGCHLD, 0};
     loop_signals_block(sigs);
     signal_ignore_pipe();
-    if (!CAESARION_SANITIZED) /* LeakSanitizer attaches to its own process */
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (CAESARION_SANITIZED)
+        atexit(allow_tracing);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
@@ -163,12 +171,12 @@ int main(int argc, char **argv)
     if (r == 0 && level < 0)
         r = err_set(&err, ERR_INVALID, "--log-level is one of error, warn, info, debug");
     log_init("caesarion-runner", level < 0 ? LOG_INFO : (enum log_level)level);
-    bool usage = r < 0;
     if (r == 0 && (r = start(&p, &err)) == 0)
         loop_run(p.loop);
     if (r < 0)
         log_event(LOG_ERROR, "runner_failed", "error", err.text, NULL);
     stop(&p);
     conf_done(&runner_program, &p.conf);
-    return r == 0 ? 0 : usage ? 2 : 1;
+    /* A value can be malformed in ways that only its user sees: it is a bad flag too. */
+    return r == 0 ? 0 : err.code == ERR_INVALID ? 2 : 1;
 }

@@ -150,7 +150,9 @@ static int parse_lines(struct auth *a, char *text, size_t len, const char *path,
 /* Unlike our own secrets this file may belong to somebody else, e.g. a mounted Secret. */
 static int load_file(struct auth *a, const char *path, struct err *err)
 {
-    _cleanup_(fclosep) FILE *f = fopen(path, "re");
+    /* A FIFO without a writer must not hold up the start. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    _cleanup_(fclosep) FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     struct stat st;
     char *text;
 
