@@ -1,6 +1,10 @@
 /*
  * The list of kernels, and the watchdog over the memory of all processes: cheap by default (RSS
  * from /proc/PID/stat is an upper bound of PSS), exact only when that bound is over the limit.
+ *
+ * The runner's own memory counts above what it needs for itself: a kernel can make it grow without
+ * bounds, as ZeroMQ gathers a message of any number of frames before it hands over the first. With
+ * the kernel its connection goes, and with that what was gathered.
  */
 #include "kernel-runner/kernel/kernel_table.h"
 
@@ -9,10 +13,14 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 
+#include <malloc.h>
 #include <string.h>
 
 #define WATCH_BUSY_MS 100
 #define WATCH_IDLE_MS 1000
+/* A sanitizer holds freed memory back. */
+#define OWN_BYTES    (CAESARION_SANITIZED ? MIB(512) : MIB(64))
+#define OWN_GRACE_MS 2000 /* ZeroMQ closes a dead kernel's connection in its own time */
 
 struct kernel_table {
     struct kernel_table_cfg cfg;
@@ -22,6 +30,7 @@ struct kernel_table {
     json_t *env;
     struct loop_timer *watch;
     int64_t watch_ms;
+    int64_t own_grace_end_ms;
 };
 
 static bool any_busy(const struct kernel_table *t)
@@ -75,11 +84,21 @@ static bool counts(const struct kernel_table *t, const struct proc_table *procs,
     return owner_of(t, procs, e->pid, &index) != NULL;
 }
 
+/* What the kernels made this process hold. */
+static uint64_t own_bytes(const struct kernel_table *t)
+{
+    if (proc_own_bytes() <= OWN_BYTES || loop_now_ms(t->cfg.loop) < t->own_grace_end_ms)
+        return 0;
+    malloc_trim(0);
+    uint64_t own = proc_own_bytes();
+    return own > OWN_BYTES ? own - OWN_BYTES : 0;
+}
+
 static void check_memory(struct kernel_table *t)
 {
     struct proc_table procs;
     proc_table_read(&procs);
-    uint64_t bound = 0, exact = 0;
+    uint64_t own = own_bytes(t), bound = own, exact = own;
     for (size_t i = 0; i < procs.len; i++)
         if (counts(t, &procs, &procs.entries[i]))
             bound += procs.entries[i].rss_bytes;
@@ -87,8 +106,10 @@ static void check_memory(struct kernel_table *t)
         for (size_t i = 0; i < procs.len; i++)
             if (counts(t, &procs, &procs.entries[i]))
                 exact += proc_pss_bytes(&procs.entries[i]);
-        if (exact > t->cfg.memory_bytes && t->len > 0)
+        if (exact > t->cfg.memory_bytes && t->len > 0) {
+            t->own_grace_end_ms = loop_now_ms(t->cfg.loop) + OWN_GRACE_MS;
             kill_largest(t, &procs, exact);
+        }
     }
     proc_table_done(&procs);
 }

@@ -116,6 +116,16 @@ uint64_t proc_pss_bytes(const struct proc_entry *e)
     return kib * 1024;
 }
 
+uint64_t proc_own_bytes(void)
+{
+    char text[128];
+    unsigned long long resident = 0, shared = 0;
+    if (read_small("/proc/self/statm", text, sizeof(text)) <= 0 ||
+        sscanf(text, "%*u %llu %llu", &resident, &shared) != 2 || shared > resident)
+        return 0;
+    return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static bool kept(const struct proc_table *t, pid_t pid, const pid_t *keep, size_t n_keep)
 {
     for (size_t i = 0; i < n_keep; i++)

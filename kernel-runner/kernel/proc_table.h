@@ -27,6 +27,9 @@ bool proc_table_descends(const struct proc_table *t, pid_t pid, pid_t root);
 /* Proportional memory of one process from smaps_rollup, or its RSS where that is not readable. */
 uint64_t proc_pss_bytes(const struct proc_entry *e);
 
+/* Memory of this process that is no file's. */
+uint64_t proc_own_bytes(void);
+
 /*
  * Kills what belongs to a dead or dying kernel: all processes that descend from none of `keep`
  * (other kernels) and are not the runner. With no kernel to keep, one kill(-1) reaches all at

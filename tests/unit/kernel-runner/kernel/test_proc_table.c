@@ -6,6 +6,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 /* after the four headers it needs */
@@ -133,6 +135,11 @@ static void memory_of_this_process(void **state)
     }
     assert_true(seen);
     proc_table_done(&t);
+    uint64_t before = proc_own_bytes();
+    char *held = malloc(64 << 20);
+    memset(held, 1, 64 << 20);
+    assert_in_range(proc_own_bytes(), before + (64 << 20), before + (80 << 20));
+    free(held);
 }
 
 int main(void)
