@@ -186,7 +186,7 @@ def test_the_death_of_one_kernel_leaves_the_others(box, more):
     assert box.value("kept") == "'still'"
 
 
-@pytest.mark.parametrize("kid", ["x", str(uuid.uuid4()), "%20", "..", "0" * 36])
+@pytest.mark.parametrize("kid", ["x", "00000000-1111-4222-8333-444444444000", "%20", "..", "0" * 36])
 def test_unknown_and_malformed_kernel_ids_are_not_found(box, kid):
     box.get("/kernels/" + kid).problem("not_found")
     box.delete("/kernels/" + kid).problem("not_found")
