@@ -101,6 +101,8 @@ static void build_command(struct command *c, const struct local_sandbox *sb,
     put(c, "--exec-timeout", number(c, (uint64_t)cfg->exec_timeout_ms, "ms"));
     put(c, "--idle-timeout", number(c, (uint64_t)cfg->idle_timeout_ms, "ms"));
     put(c, "--unclaimed-timeout", number(c, (uint64_t)cfg->unclaimed_timeout_ms, "ms"));
+    /* Before the deadline of the start, so that a kernel's own words are the reason. */
+    put(c, "--start-timeout", number(c, (uint64_t)MAX(spec->deadline_ms * 5 / 6, 1), "ms"));
     put(c, "--log-level", cfg->log_level);
     c->argv[c->n] = NULL;
 }

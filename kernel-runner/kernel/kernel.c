@@ -195,6 +195,20 @@ static void set_words(struct kernel *k, const char *words)
     k->words = mem_dup_str(words);
 }
 
+/* Why the process is down, where it was never up: how it ended when it did not say. */
+static void keep_words(struct kernel *k, const struct loop_exit *exit)
+{
+    const char *words = kernel_proc_words(k->proc);
+    if (words[0] || k->ever_ready || !exit->known) {
+        set_words(k, words);
+        return;
+    }
+    _cleanup_(freep) char *how =
+        exit->signal ? mem_printf("(it said nothing and was killed by signal %d)", exit->signal)
+                     : mem_printf("(it said nothing and ended with status %d)", exit->exit_code);
+    set_words(k, how);
+}
+
 /* Starts a process; when that cannot even be tried, the kernel is dead with the reason. */
 static bool spawn(struct kernel *k)
 {
@@ -265,7 +279,7 @@ static void on_proc_ended(void *ctx, const struct loop_exit *exit)
                                  .exit_code = exit->exit_code,
                                  .generation = k->generation};
     if (!death.wanted)
-        set_words(k, kernel_proc_words(k->proc));
+        keep_words(k, exit);
     pid_t dead = kernel_proc_pid(k->proc);
     k->proc = kernel_proc_free(k->proc);
     k->oom = k->wanted_stop = false;

@@ -57,7 +57,8 @@ static void add_words(struct kernel_proc *p, const char *text, size_t len)
     }
     size_t keep = MIN(p->words_len, WORDS_BYTES - len);
     memmove(p->words, p->words + p->words_len - keep, keep);
-    memcpy(p->words + keep, text, len);
+    for (size_t i = 0; i < len; i++)
+        p->words[keep + i] = text[i] ? text[i] : '?';
     p->words_len = keep + len;
     p->words[p->words_len] = '\0';
 }
@@ -133,7 +134,9 @@ static void on_timer(void *ctx)
         return;
     }
     if (now >= p->start_deadline_ms) {
-        add_words(p, "\nthe kernel did not answer in time", 34);
+        static const char late[] = "\nthe kernel did not answer in time";
+        size_t skip = p->words_len == 0 || p->words[p->words_len - 1] == '\n';
+        add_words(p, late + skip, sizeof(late) - 1 - skip);
         kernel_proc_kill(p);
         return;
     }

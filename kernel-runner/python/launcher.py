@@ -74,6 +74,8 @@ def make_lazy(name, **known):
 
 libc, libc_stdout = follow_parent()
 private_dir = os.environ.pop("CAESARION_PRIVATE_DIR", None)
+if importlib.util.find_spec("ipykernel") is None:
+    sys.exit("ipykernel is not installed for %s (python -m pip install ipykernel)" % sys.executable)
 # jupyter_client 8.10: its __init__ imports clients and managers that no kernel uses (40 ms), and
 # ipykernel.connect wants one name of it.
 make_lazy("jupyter_client")
