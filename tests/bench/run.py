@@ -35,7 +35,7 @@ class Plan:
 
 
 QUICK = Plan(2, 4, 30, 20, 1, 4, 1, 8, 2, 10, 20, False)
-FULL = Plan(5, 6, 60, 40, 2, 20, 3, 25, 8, 30, 100, True)
+FULL = Plan(4, 6, 50, 40, 2, 20, 3, 25, 8, 30, 100, True)
 
 REAL = {
     "kernels": "real ipykernel processes everywhere, no stand-in; those of sandboxes in bubblewrap",

@@ -137,8 +137,10 @@ class InPython:
 class JupyterClient(InPython):
     """Python's jupyter_client, its blocking client: IOPub until idle, then the reply."""
 
-    def __init__(self, kernel):
+    def __init__(self, kernel, connected=None):
+        """connected: a client that is, which stays its owner's."""
         self._file = kernel.connection_file
+        self._client = connected
 
     @contextlib.contextmanager
     def connected(self):

@@ -52,8 +52,11 @@ class Bed:
             self._stack.callback(self.competitors[SERVER].delete)
             # The refilled pool's kernel has come up: it shall not start while we measure.
             controller.await_warm()
-            for c in self.competitors.values():
-                c.latency(3, "pass")
+            for subject, c in self.competitors.items():
+                try:
+                    c.latency(3, "pass")
+                except Exception as e:
+                    raise Failure("%s: %s" % (subject, e)) from e
         except BaseException:
             self._stack.close()
             raise

@@ -338,26 +338,55 @@ def jupyter_env(directory):
 
 
 class StockKernel:
-    """ipykernel as jupyter_client's KernelManager starts it: its own launcher, its own settings, TCP."""
+    """ipykernel as jupyter_client's KernelManager starts it: its own launcher, its own settings, TCP.
 
-    def __init__(self):
+    The manager picks free ports before the kernel binds them; where somebody else was faster the
+    kernel never answers. Then it is started again, and `restarts` counts that."""
+
+    ATTEMPTS, ANSWER_S = 3, 20
+
+    def __init__(self, keep_client=False):
+        self._stack = contextlib.ExitStack()
+        self.dir = self._stack.enter_context(folder())
+        self._keep_client = keep_client
+        self.restarts = 0
+        while not self._start():
+            self._manager.shutdown_kernel(now=True)
+            self.restarts += 1
+            if self.restarts == self.ATTEMPTS:
+                words = (self.dir / "log").read_text("utf-8", "replace")[-600:]
+                self._stack.close()
+                raise Failure("the stock kernel does not answer: " + words)
+
+    def _start(self):
         from jupyter_client.kernelspec import KernelSpecManager
         from jupyter_client.manager import KernelManager
 
-        self._stack = contextlib.ExitStack()
-        directory = self._stack.enter_context(folder())
-        env = jupyter_env(directory)
-        specs = KernelSpecManager(kernel_dirs=[str(directory / "data" / "kernels")], ensure_native_kernel=False)
+        env = jupyter_env(self.dir)
+        specs = KernelSpecManager(kernel_dirs=[str(self.dir / "data" / "kernels")], ensure_native_kernel=False)
+        self.connection_file = str(self.dir / ("kernel-%d.json" % self.restarts))
         self._manager = KernelManager(
-            kernel_name="python3", kernel_spec_manager=specs, connection_file=str(directory / "kernel.json")
+            kernel_name="python3", kernel_spec_manager=specs, connection_file=self.connection_file
         )
-        self.connection_file = self._manager.connection_file
-        self._manager.start_kernel(env=env, cwd=str(directory), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with open(self.dir / "log", "wb") as log:
+            self._manager.start_kernel(env=env, cwd=str(self.dir), stdout=log, stderr=log)
+        self.client = self._manager.blocking_client()
+        self.client.start_channels(hb=False)
+        try:
+            self.client.wait_for_ready(timeout=self.ANSWER_S)
+        except RuntimeError:
+            self.client.stop_channels()
+            return False
+        if not self._keep_client:
+            self.client.stop_channels()
+        return True
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc):
+        if self._keep_client:
+            self.client.stop_channels()
         self._manager.shutdown_kernel(now=True)
         self._stack.close()
 
