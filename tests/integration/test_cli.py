@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from lib.client import Api
+from lib.client import Api, read_response
 from lib.code import FOREVER, Gate
 from lib.controller import BIN, PYTHON, TOKENS, clean_env
 from lib.process import eventually
@@ -362,6 +362,22 @@ def refuses(c):
             return False
     except OSError:
         return True
+
+
+def test_while_it_stops_it_is_not_ready(controller):
+    c = controller()
+    stream = c.sandbox().stream(FOREVER)
+    stream.until_text("started")
+    head = c.alice.head("GET", "/readyz")
+    with c.alice.connect() as begun:
+        begun.sendall(head[:10])  # under way when the stop comes
+        c.alice.get("/healthz").expect(200)
+        c.process.signal(signal.SIGTERM)
+        eventually(lambda: refuses(c), 10, "it stops accepting")
+        begun.sendall(head[10:])
+        read_response(begun).problem("unavailable")
+    stream.close()
+    assert c.process.wait_exit(30) == 0
 
 
 def test_a_drain_that_takes_too_long_ends(controller):

@@ -1,5 +1,6 @@
 """The controller as a process, with what it must not leave behind."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -231,6 +232,13 @@ class Controller:
         for info in api.get("/api/sandboxes").expect(200).json()["sandboxes"]:
             api.delete("/api/sandboxes/" + info["id"]).expect(204)
 
+    @property
+    def socket_dir(self):
+        """Where its sandboxes' sockets are: named after the state directory, root's not below XDG's."""
+        name = hashlib.sha256(os.path.realpath(self.state_dir).encode()).hexdigest()[:8]
+        parent = "/run/caesarion" if os.geteuid() == 0 else self.runtime_dir / "caesarion"
+        return pathlib.Path(parent, name)
+
     # ---- the end, and what must be true then ----
 
     def close(self):
@@ -271,7 +279,11 @@ class Controller:
 
     def _check_descriptors(self, wrong):
         self.hold_logs()
-        self.delete_all()
+        try:
+            self.delete_all()
+        except OSError as e:
+            wrong.append("it does not answer: %r" % e)
+            return
         fds, threads = self.baseline
         if self.flags and "--warm" in self.flags and self.flags[self.flags.index("--warm") + 1] != "0":
             return  # the pool holds some for its sandboxes
@@ -294,6 +306,8 @@ class Controller:
             )
 
     def _check_folders(self, wrong):
+        if self.socket_dir.exists():
+            wrong.append("a directory was left: %s %s" % (self.socket_dir, os.listdir(self.socket_dir)))
         for folder, _, names in os.walk(self.runtime_dir):
             depth = len(pathlib.Path(folder).relative_to(self.runtime_dir).parts)
             if depth > 1:
@@ -305,7 +319,8 @@ class Controller:
         for path in self.state_dir.glob("sandboxes/*"):
             wrong.append("a sandbox's folder was left: %s" % path)
         with open("/proc/self/mountinfo") as f:
-            wrong += ["a mount was left: " + line for line in f if str(self.dir) in line]
+            ours = (str(self.dir), str(self.socket_dir))
+            wrong += ["a mount was left: " + line for line in f if any(path in line for path in ours)]
 
     def _check_reports(self, wrong):
         for process in self.processes:
@@ -324,6 +339,7 @@ class Controller:
             process.close()
         for file in self._runner_logs.values():
             file.close()
+        shutil.rmtree(self.socket_dir, ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def tail(self, lines=20):
