@@ -10,6 +10,7 @@
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/utf8.h"
 
 #include <assert.h>
 #include <string.h>
@@ -189,10 +190,17 @@ static void env_vector_free(char **v)
     free(v);
 }
 
+/* Whatever bytes a process says become text of the same length. */
 static void set_words(struct kernel *k, const char *words)
 {
     free(k->words);
     k->words = mem_dup_str(words);
+    for (char *p = k->words, *end = p + strlen(p); p < end;) {
+        size_t n = utf8_char_len(p, (size_t)(end - p));
+        if (n == 0)
+            *p = '?';
+        p += MAX(n, 1U);
+    }
 }
 
 /* Why the process is down, where it was never up: how it ended when it did not say. */
