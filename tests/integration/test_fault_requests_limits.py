@@ -119,7 +119,7 @@ def test_two_executions_with_one_key_at_once_run_once(box):
     code = "import time\nprint('ran')\nruns = globals().get('runs', 0) + 1\ntime.sleep(0.2)"
     for n in range(3):
         headers = {"Idempotency-Key": "twice-%d" % n}
-        found = at_once(8, lambda _: box.post_execute(code, headers).expect(200).json())
+        found = at_once(8, lambda _, headers=headers: box.post_execute(code, headers).expect(200).json())
         assert len({f["id"] for f in found}) == 1, found
         assert all(f == found[0] and f["stdout"] == "ran\n" for f in found), found
         assert box.value("runs") == str(n + 1)

@@ -1,59 +1,19 @@
 """Starts of the controller that must fail: one clear sentence, a status, nothing left, nobody else hurt."""
 
-import hashlib
-import json
+import functools
 import os
 import pathlib
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 
 import pytest
-from lib.controller import BIN
-from lib.process import Process, sanitizer_reports
-
-USAGE, FAILED = 2, 1
-SOON_S = 30
-
-
-def runtime_folder(controller):
-    """The one that a controller makes for its state directory, whoever runs it."""
-    name = hashlib.sha256(os.path.realpath(controller.state_dir).encode()).hexdigest()[:8]
-    parent = "/run/caesarion" if os.geteuid() == 0 else str(controller.runtime_dir / "caesarion")
-    return pathlib.Path(parent, name)
-
-
-def reason_of(process, status):
-    """What a start that failed said: one line, and nothing to stdout."""
-    found = process.wait_exit(SOON_S)
-    assert found == status, (found, process.stderr.all())
-    assert process.wait_all_gone() == [], "a process was left"
-    assert process.stdout.all() == []
-    lines = [json.loads(line) for line in process.stderr.all()]
-    assert [line["event"] for line in lines if line["level"] == "error"] == ["start_failed"], lines
-    reason = lines[-1]["reason"]
-    assert 10 < len(reason) < 3000 and "\n" not in reason.split(": ")[0], reason
-    return reason
+from lib.starts import FAILED, SOON_S, USAGE, reason_of, refused, runtime_folder, spawn_as_ordinary_user
 
 
 @pytest.fixture
 def fails(controller):
-    """Starts a controller that must not come up; returns what it says."""
-
-    def start(*flags, status=FAILED, says=(), prepare=None, **options):
-        it = controller(*flags, start=False, **options)
-        it.expected_exits.add(status)
-        if prepare:
-            prepare(it)
-        reason = reason_of(it.spawn(), status)
-        assert not runtime_folder(it).exists(), "the runtime directory was left"
-        for words in [says] if isinstance(says, str) else says:
-            assert words in reason, reason
-        return reason
-
-    return start
+    return functools.partial(refused, controller)
 
 
 @pytest.fixture
@@ -68,31 +28,6 @@ def program(path, text):
     path.write_text(text)
     path.chmod(0o755)
     return path
-
-
-def as_ordinary_user(it, limit=None):
-    """Argv that starts the controller as user 1000 of a user namespace of its own, not as root.
-
-    limit: how many user namespaces may be made inside (a sysctl of that namespace alone).
-    """
-    code = (
-        "import ctypes, os, sys\n"
-        "libc = ctypes.CDLL(None, use_errno=True)\n"
-        "uid, gid = os.getuid(), os.getgid()\n"
-        "assert libc.unshare(0x10000000) == 0, os.strerror(ctypes.get_errno())\n"
-        "open('/proc/self/uid_map', 'w').write('1000 %d 1' % uid)\n"
-        "open('/proc/self/setgroups', 'w').write('deny')\n"
-        "open('/proc/self/gid_map', 'w').write('1000 %d 1' % gid)\n"
-        "if sys.argv[1]: open('/proc/sys/user/max_user_namespaces', 'w').write(sys.argv[1])\n"
-        "os.execv(sys.argv[2], sys.argv[2:])\n"
-    )
-    return [sys.executable, "-I", "-c", code, "" if limit is None else str(limit), *it.argv()]
-
-
-def spawn_as_ordinary_user(it, limit=None):
-    process = Process(as_ordinary_user(it, limit), it.env(), cwd=it.dir)
-    it.processes.append(process)
-    return process
 
 
 # ---- python ----
@@ -291,6 +226,8 @@ def test_two_controllers_at_one_socket(controller, fails, tmp_path):
     second.alice.get("/api/sandboxes").expect(200)
     second.stop()
     assert not os.path.exists(path)
+    first.start()  # on the state directory of the one that was killed
+    first.alice.get("/api/sandboxes").expect(200)
 
 
 def test_a_socket_where_a_file_is(fails, tmp_path):
@@ -305,179 +242,6 @@ def test_a_socket_where_a_file_is(fails, tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may")
 def test_a_port_of_root(fails):
     fails(listen="127.0.0.1:1", says=["127.0.0.1:1", "Permission denied"])
-
-
-# ---- the token file ----
-
-
-def token_file(text):
-    def prepare(it):
-        it.token_file.write_bytes(text)
-
-    return prepare
-
-
-BAD_LINES = {
-    "no token": (b"alice", "line 1"),
-    "an empty token": (b"alice:", "line 1"),
-    "an empty name": (b":secret-0123", "line 1"),
-    "a bad name": (b"al ice:secret-0123", "line 1"),
-    "an unknown role": (b"alice:secret-0123:root", "line 1"),
-    "too many parts": (b"alice:secret-0123:admin:x", "line 1"),
-    "a token with a blank": (b"alice:secret 0123", "line 1"),
-    "a token beyond ASCII": ("alice:sécret-0123".encode(), "line 1"),
-    "a token of 513 bytes": (b"alice:" + b"secret-0" * 64 + b"1", "line 1"),
-    "a name twice": (b"alice:secret-0123\n\nalice:secret-4567", "line 3"),
-    "a token twice": (b"alice:secret-0123\nbob:secret-0123", "line 2"),
-    "nobody": (b"# alice:secret-0123\n\n", "names no caller"),
-    "nothing": (b"", "names no caller"),
-    "a NUL": (b"alice:secret-0123\0", "not a text file"),
-}
-
-
-@pytest.mark.parametrize("text,says", BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_of_the_token_file(fails, text, says):
-    reason = fails(prepare=token_file(text), status=USAGE, says=[says, "/tokens"])
-    assert "secret" not in reason, reason
-
-
-def test_a_token_file_of_other_kinds(fails):
-    def missing(it):
-        it.token_file.unlink()
-
-    def folder(it):
-        missing(it)
-        it.token_file.mkdir()
-
-    def pipe(it):
-        missing(it)
-        os.mkfifo(it.token_file)
-
-    def large(it):
-        with it.token_file.open("r+b") as f:
-            f.truncate(1 << 30)
-
-    fails(prepare=missing, says=["cannot read the token file", "No such file"])
-    fails(prepare=folder, status=USAGE, says="is not a plain file")
-    fails(prepare=pipe, status=USAGE, says="is not a plain file")
-    fails(prepare=large, says="larger than")
-
-
-def test_a_token_file_that_may_not_be_read(controller):
-    it = controller(start=False)
-    it.expected_exits.add(FAILED)
-    it.token_file.chmod(0o000)
-    reason = reason_of(spawn_as_ordinary_user(it), FAILED)
-    assert "cannot read the token file" in reason and "Permission denied" in reason, reason
-
-
-# ---- flags ----
-
-BAD_FLAGS = [
-    (["--bogus"], "--bogus"),
-    (["extra"], "extra"),
-    (["-w", "1"], "-w"),
-    (["--warm"], "--warm"),
-    (["--warm", ""], "--warm"),
-    (["--warm", "-1"], "--warm"),
-    (["--warm", "1.5"], "--warm"),
-    (["--warm", "1001"], "--warm"),
-    (["--warm", "99999999999999999999"], "--warm"),
-    (["--max-sandboxes", "0"], "--max-sandboxes"),
-    (["--exec-timeout", "0s"], "--exec-timeout"),
-    (["--exec-timeout", "5"], "--exec-timeout"),
-    (["--exec-timeout", "25h"], "--exec-timeout"),
-    (["--idle-timeout", "1y"], "--idle-timeout"),
-    (["--memory", "1Zi"], "--memory"),
-    (["--memory", "1G"], "--memory"),
-    (["--memory", "99999999999Gi"], "--memory"),
-    (["--files-max", "1"], "--files-max"),
-    (["--isolation", "some"], "--isolation"),
-    (["--network", "NONE"], "--network"),
-    (["--backend", "kubernetes"], "--backend"),
-    (["--on-exit", "burn"], "--on-exit"),
-    (["--log-level", "loud"], "--log-level"),
-    (["--metrics-open=perhaps"], "--metrics-open"),
-    (["--allow-origin", "example.org"], "--allow-origin"),
-    (["--allow-origin", "https://example.org/path"], "--allow-origin"),
-    (["--listen", "8080"], "--listen"),
-    (["--listen", "127.0.0.1:65536"], "--listen"),
-    (["--listen", "127.0.0.1:http"], "--listen"),
-    (["--listen", "::1:8080"], "--listen"),
-    (["--listen", "no.such.host.invalid:8080"], "--listen"),
-    (["--token", "abc-0123"], "--token"),
-]
-
-
-@pytest.mark.parametrize(
-    "flags,says", BAD_FLAGS, ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else ""
-)
-def test_a_bad_flag_is_one_of_usage_and_named(fails, flags, says):
-    reason = fails(
-        *flags, listen=None if flags[0] == "--listen" else "127.0.0.1:0", status=USAGE, says=says
-    )
-    assert "abc-0123" not in reason
-
-
-@pytest.mark.parametrize(
-    "name,value",
-    [
-        ("CAESARION_WARM", "x"),
-        ("CAESARION_MEMORY", "much"),
-        ("CAESARION_LISTEN", "nowhere"),
-        ("CAESARION_TOKEN", "a b"),
-    ],
-)
-def test_a_bad_setting_of_the_environment_is_one_of_usage(fails, name, value):
-    listen = None if name == "CAESARION_LISTEN" else "127.0.0.1:0"
-    reason = fails(env={name: value}, listen=listen, status=USAGE)
-    assert name in reason or name == "CAESARION_LISTEN" and "--listen" in reason, reason
-
-
-RUNNER_BAD = [
-    ([], 2, "--listen"),
-    (["--bogus"], 2, "--bogus"),
-    (["--listen", "nowhere"], 2, "--listen"),
-    (["--listen", "unix:" + "/x" * 60], 2, "107 bytes"),
-    (["--listen", "unix:/nowhere/socket"], 1, "/nowhere/socket"),
-    (["--listen", "127.0.0.1:0", "--id", "x"], 2, "--id"),
-    (["--listen", "127.0.0.1:0", "--log-level", "loud"], 2, "--log-level"),
-    (["--listen", "127.0.0.1:0", "--spill-dir", "/nowhere"], 1, "--spill-dir /nowhere"),
-    (["--listen", "127.0.0.1:0", "--files", "/proc/nowhere"], 1, "/proc/nowhere"),
-    (["--listen-fd", "77"], 1, ""),
-    (["--listen", "127.0.0.1:0", "--start-timeout", "soon"], 2, "--start-timeout"),
-]
-
-
-@pytest.mark.parametrize(
-    "flags,status,says", RUNNER_BAD, ids=lambda v: " ".join(v)[-40:] if isinstance(v, list) else ""
-)
-def test_a_runner_that_cannot_start_says_why(tmp_path, flags, status, says):
-    paths = ["--files", tmp_path / "files", "--run-dir", tmp_path / "run"]
-    (tmp_path / "run").mkdir()
-    process = Process(
-        [BIN / "caesarion-runner", *paths, *flags], {"PATH": "/usr/bin:/bin"}, cwd=tmp_path
-    )
-    try:
-        assert process.wait_exit(SOON_S) == status, process.stderr.all()
-        assert process.wait_all_gone() == []
-        lines = process.stderr.all()
-        assert not sanitizer_reports(lines)
-        errors = [
-            m for m in map(json.loads, lines) if m["level"] == "error" and m["event"] == "runner_failed"
-        ]
-        assert len(errors) == 1 and says in errors[0]["error"], lines
-        assert list((tmp_path / "run").iterdir()) == []
-    finally:
-        process.close()
-
-
-def test_help_and_version_are_no_faults(tmp_path):
-    for name in ("caesarion", "caesarion-runner"):
-        for flag in ("--help", "--version"):
-            found = subprocess.run([BIN / name, flag], capture_output=True, timeout=SOON_S, cwd=tmp_path)
-            assert found.returncode == 0 and name.encode() in found.stdout and found.stderr == b"", found
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stop_while_it_starts_leaves_nothing(controller):
