@@ -187,6 +187,22 @@ static struct slice object_or_empty(struct slice json)
     return json.len && json.ptr[0] == '{' ? json : slice_str("{}");
 }
 
+/* Is it an array of nothing but strings? `json` is well-formed. */
+static bool is_strings(struct slice json)
+{
+    if (json.len < 2 || json.ptr[0] != '[')
+        return false;
+    for (size_t i = 1; i < json.len - 1; i++) {
+        if (strchr(" \t,", json.ptr[i]))
+            continue;
+        if (json.ptr[i] != '"')
+            return false;
+        for (i++; json.ptr[i] != '"'; i++)
+            i += json.ptr[i] == '\\';
+    }
+    return true;
+}
+
 static struct slice unquote(struct slice json)
 {
     return slice_make(json.ptr + 1, json.len - 2);
@@ -229,12 +245,13 @@ static void on_display(struct exec *e, struct slice content, const char *type)
     struct slice metadata = object_or_empty(jsonx_find(content, "metadata"));
     struct slice transient = jsonx_find(content, "transient");
     struct slice count = jsonx_find(content, "execution_count");
+    int64_t ignored;
     struct buf out;
     buf_init(&out, content.len + KIB(1));
     buf_printf(&out, "{\"output_type\":\"%s\"", type);
     if (strcmp(type, "execute_result") == 0) {
         buf_append_str(&out, ",\"execution_count\":");
-        buf_append_slice(&out, count.len ? count : slice_str("null"));
+        buf_append_slice(&out, jsonx_uint(count, &ignored) ? count : slice_str("null"));
     }
     buf_append_str(&out, ",\"data\":");
     buf_append_slice(&out, data);
@@ -257,7 +274,7 @@ static char *error_members(struct slice content)
     struct slice traceback = jsonx_find(content, "traceback");
     if (!is_string(ename) || !is_string(evalue))
         return NULL;
-    if (traceback.len == 0 || traceback.ptr[0] != '[')
+    if (!is_strings(traceback))
         traceback = slice_str("[]");
     struct buf out;
     buf_init(&out, ename.len + evalue.len + traceback.len + 64);
@@ -448,16 +465,29 @@ const char *exec_verdict(const struct exec *e)
     return e->reply_failed ? "error" : "ok";
 }
 
+/* The error that goes with a status: a shown traceback is none when the code went on after it. */
+static void settle_error(struct exec *e, const char *status, const char *error_json)
+{
+    static const char unnamed[] = "{\"ename\":\"Error\",\"evalue\":\"\",\"traceback\":[]}";
+    static const char *const without[] = {"ok", "cancelled", "aborted"};
+    if (!error_json && !e->error_json && strcmp(status, "error") == 0)
+        error_json = unnamed;
+    bool clear = false;
+    for (size_t i = 0; i < ARRAY_LEN(without); i++)
+        clear = clear || strcmp(status, without[i]) == 0;
+    if (!clear && !error_json)
+        return;
+    free(e->error_json);
+    e->error_json = error_json ? mem_dup_str(error_json) : NULL;
+}
+
 void exec_finish(struct exec *e, const char *status, const char *error_json)
 {
     exec_move(e, EXEC_EV_FINISH);
     e->ended_at = clk_wall_us();
     e->ended_us = clk_mono_us();
     e->status = mem_dup_str(status);
-    if (error_json) {
-        free(e->error_json);
-        e->error_json = mem_dup_str(error_json);
-    }
+    settle_error(e, status, error_json);
     struct exec_done done = {.status = status,
                              .execution_count = e->execution_count,
                              .duration_ms = exec_duration_ms(e),

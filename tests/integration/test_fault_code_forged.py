@@ -2,9 +2,10 @@
 hangs or dies of it, every execution has its one `done`, and the next one is right.
 """
 
+import json
+
 import pytest
 from lib import contract
-from lib.client import EventStream
 from lib.hostile import alone, died, fresh, goes_on, of_host, rss_anon, small
 from lib.process import eventually
 
@@ -135,8 +136,6 @@ print('over')
     with victim.stream(code, allow_stdin=True) as running:
         running.until("input_request")
         waiting = victim.start("print('waited')")
-        import json
-
         ids = [waiting["id"], finished["id"], elsewhere["id"], "caesarion-warm", "unknown", "", "x" * 500]
         victim.input(running.id, json.dumps(ids)).expect(204)
         events = running.all()
@@ -182,6 +181,10 @@ def test_insane_contents_keep_the_form_of_the_log(victim):
     assert events[-1]["status"] == "ok", events[-1]
     assert contract.stream_text(events, "stdout").endswith("over\n")
     contract.check_execution(victim.execution(events[0]["execution_id"]))
+    for shown in contract.outputs(events, "execute_result"):
+        assert shown["execution_count"] is None or shown["execution_count"] >= 0, shown
+    for shown in contract.outputs(events, "error"):
+        assert all(isinstance(line, str) for line in shown["traceback"]), shown
     goes_on(victim)
 
 
@@ -207,7 +210,7 @@ PARENTS = """
 import itertools
 for parent in (b'', b'[]', b'x', b'{}', b'null', b'{"msg_id":5}', b'{"msg_id":"' + b'x' * 200 + b'"}',
                b'{"msg_id":"' + b'x' * 100000 + b'"}', b'\\xff', b'{"msg_id":"a","msg_id":"b"}',
-               json.dumps(dict(own(), msg_type=None), default=str).encode(), json.dumps(dict(own(), msg_id=None), default=str).encode()):
+               json.dumps(dict(own(), msg_id=None), default=str).encode()):
     for kind in kinds:
         publish(kind, {'name': 'stdout', 'text': 'forged', 'execution_state': 'idle'}, parent)
         shell(kind, {'status': 'ok'}, parent)
@@ -235,6 +238,13 @@ def test_malformed_messages_are_dropped(victim, code):
     goes_on(victim)
 
 
+def test_a_traceback_that_was_only_shown_is_no_error(victim):
+    found = victim.ok("try: 1/0\nexcept ZeroDivisionError: get_ipython().showtraceback()\nprint('on')")
+    assert found["error"] is None and found["stdout"] == "on\n"
+    assert [o["output_type"] for o in found["outputs"]] == ["error", "stream"]
+    goes_on(victim)
+
+
 # ---- its own client of the kernel ----
 
 
@@ -250,7 +260,7 @@ for n in range(20):
 
 
 def test_a_shutdown_by_its_own_client_is_a_death(victim):
-    found = victim.execute("client('control').send_multipart(frames('shutdown_request', {}, {}))")
+    found = victim.execute("c = client('control'); c.send_multipart(frames('shutdown_request', {'restart': False}, {}))")
     # It ends when the cell is over, which the runner may have heard of or not.
     if found["status"] != "ok":
         died(found, exit_code=0)
