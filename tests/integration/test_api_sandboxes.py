@@ -343,10 +343,8 @@ def test_max_sandboxes_at_n_and_above(controller):
 def test_a_claim_from_the_pool_starts_no_kernel(controller):
     c = controller("--warm", "1")
     c.wait_log(event="sandbox_state", to="warm")
-    begun = time.monotonic()
     box = c.sandbox(name="claimed", env={"A": "b"}, exec_timeout_s=5)
-    taken = time.monotonic() - begun
-    assert taken < 0.3, taken  # a kernel takes longer to start
+    assert 'caesarion_pool_claimed_total{source="warm"} 1' in c.alice.get("/metrics").text
     assert box.info["exec_timeout_s"] == 5
     assert box.value("import os; os.environ['A']") == "'b'"
     # The pool fills again, in the background.

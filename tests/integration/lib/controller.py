@@ -254,8 +254,7 @@ class Controller:
         self._check_death(wrong)
         if self.alive and self.check_fds:
             self._check_descriptors(wrong)
-        left = self.state_dir.is_dir() and os.listdir(self.state_dir / "sandboxes") \
-            if (self.state_dir / "sandboxes").is_dir() else []
+        left = any(self.state_dir.glob("sandboxes/*"))
         if self.processes and self.ready_lines and not self.alive and left:
             self.start("--on-exit", "remove")  # adopts what was left, to end it as an operator would
         elif self.alive and "keep" in self.flags:
