@@ -39,7 +39,10 @@ int jsonx_parse(json_t **ret, struct slice text, struct err *err)
     json_error_t e;
     json_t *j = json_loadb(text.ptr, text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!j)
-        return err_set(err, ERR_INVALID, "JSON, line %d, column %d: %s", e.line, e.column, e.text);
+        return err_set(err, ERR_INVALID, "JSON, line %d, column %d: %s", e.line, e.column,
+                       json_error_code(&e) == json_error_null_character
+                           ? "a string holds the NUL character \\u0000"
+                           : e.text);
     *ret = j;
     return 0;
 }
