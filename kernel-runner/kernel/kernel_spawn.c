@@ -11,8 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/close_range.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -105,6 +109,44 @@ static void child_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/*
+ * Nobody sets the resource limits of another process: user code shares the runner's uid, and
+ * prlimit(1, RLIMIT_CPU) ends even PID 1. Other architectures' system calls, with other numbers,
+ * are refused as a whole.
+ */
+static void child_filter(void)
+{
+#if defined(__x86_64__)
+    const unsigned arch = AUDIT_ARCH_X86_64, other_abi = 0x40000000;
+#elif defined(__aarch64__)
+    const unsigned arch = AUDIT_ARCH_AARCH64, other_abi = 0x40000000;
+#else
+    return;
+#endif
+#define WORD(member, high)                                                                         \
+    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member) + ((high) ? 4 : 0))
+#define IF(op, value, then, otherwise) BPF_JUMP(BPF_JMP | (op) | BPF_K, value, then, otherwise)
+    struct sock_filter rules[] = {
+        /*  0 */ WORD(arch, 0),
+        /*  1 */ IF(BPF_JEQ, arch, 0, 9),
+        /*  2 */ WORD(nr, 0),
+        /*  3 */ IF(BPF_JGE, other_abi, 7, 0),
+        /*  4 */ IF(BPF_JEQ, SYS_prlimit64, 0, 7),
+        /*  5 */ WORD(args[0], 0), /* which process: 0 is itself */
+        /*  6 */ IF(BPF_JEQ, 0, 5, 0),
+        /*  7 */ WORD(args[2], 0), /* the new limits, or NULL */
+        /*  8 */ IF(BPF_JEQ, 0, 0, 2),
+        /*  9 */ WORD(args[2], 1),
+        /* 10 */ IF(BPF_JEQ, 0, 1, 0),
+        /* 11 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        /* 12 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+#undef WORD
+#undef IF
+    struct sock_fprog program = {ARRAY_LEN(rules), rules};
+    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
+}
+
 static void child_limits(const struct kernel_cfg *cfg)
 {
     limit(RLIMIT_CORE, 0);
@@ -114,6 +156,7 @@ static void child_limits(const struct kernel_cfg *cfg)
     if (cfg->pids)
         limit(RLIMIT_NPROC, cfg->pids);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    child_filter();
 }
 
 __attribute__((noreturn)) static void child_fail(int fd)
