@@ -385,11 +385,13 @@ void exec_on_iopub(struct exec *e, const struct jp_msg *msg)
 {
     struct buf scratch;
     struct slice content;
-    if (usable(msg->content, &scratch, &content))
+    if (usable(msg->content, &scratch, &content)) {
         dispatch(e, msg->kind, content);
-    else
+    } else if (!e->malformed) {
+        e->malformed = true; /* once: user code shall not write the log */
         log_event(LOG_WARN, "kernel_message_malformed", "execution", e->id, "type", msg->msg_type,
                   NULL);
+    }
     buf_done(&scratch);
 }
 

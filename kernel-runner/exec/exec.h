@@ -42,6 +42,7 @@ struct exec {
     int64_t execution_count;                  /* -1: none */
     bool got_busy, got_input, got_reply, got_idle, reply_aborted, reply_failed;
     bool started_put; /* the `started` event is written */
+    bool malformed;   /* a message of it was; it is logged */
     bool truncated;
     uint64_t truncated_bytes;
     char *status;           /* the verdict once done */
