@@ -124,6 +124,8 @@ def main(argv):
     m = report.head["machine"]
     print("Caesarion benchmark, %s: %s, %d CPUs, %.0f GiB, Linux %s, load %.1f" % (
         report.head["mode"], m["cpu"], m["cpus"], m["memory_gib"], m["kernel"], report.head["load_before"][0]))
+    if report.head["load_before"][0] > m["cpus"] / 2:
+        print("  others use this machine: believe the ratios, and the more the closer their rounds lie together")
     for what, text in REAL.items():
         print("  %-8s %s" % (what, text))
     start = time.monotonic()
