@@ -65,8 +65,7 @@ SYSTEM_HEADER = re.compile(
     r"|sanitizer/\w+|valgrind/\w+)\.h)$")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>)', re.M)
-MACHINE_PATH = re.compile(
-    r"/work/(?:main|shared)\b|/root/\.|/home/\w+/\w|/opt/wheels\b|\.\./shared\b|/tmp/b-\w")
+MACHINE_PATH = re.compile(r"/root/\.|/home/\w+/\w|/Users/\w+/\w")
 OPEN_END = re.compile(r"\b(?:TODO|FIXME)\b(?!\s*\(#\d+\))")
 MAX_FUNCTION = 100
 

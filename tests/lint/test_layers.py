@@ -107,7 +107,7 @@ class Layers(unittest.TestCase):
                 self.found("lib/base/x.c", f"void f(void)\n{{\n    {name} (1);\n}}\n", f"{name}() is banned", 3)
 
     def test_machine_paths(self):
-        for path in ("/work/" "main/x", "/home/" "jo/x", "/opt/" "wheels", "/root/" ".cache"):
+        for path in ("/home/" "jo/x", "/Users/" "jo/x", "/root/" ".cache"):
             with self.subTest(path=path):
                 self.found("notes.md", f"see {path}\n", "[machine-path]", 1)
 
