@@ -201,7 +201,9 @@ def test_insane_input_requests(victim):
     # Nobody allowed them: they are not heard.
     events = victim.log("for content in contents: ask('input_request', content)")
     assert "input_request" not in [e["type"] for e in events], events
-    events = victim.log("for content in contents: ask('input_request', content)\nprint('over')", allow_stdin=True)
+    events = victim.log(
+        "for content in contents: ask('input_request', content)\nprint('over')", allow_stdin=True
+    )
     assert events[-1]["status"] == "ok" and contract.stream_text(events).endswith("over\n")
     goes_on(victim)
 
@@ -260,7 +262,9 @@ for n in range(20):
 
 
 def test_a_shutdown_by_its_own_client_is_a_death(victim):
-    found = victim.execute("c = client('control'); c.send_multipart(frames('shutdown_request', {'restart': False}, {}))")
+    found = victim.execute(
+        "c = client('control'); c.send_multipart(frames('shutdown_request', {'restart': False}, {}))"
+    )
     # It ends when the cell is over, which the runner may have heard of or not.
     if found["status"] != "ok":
         died(found, exit_code=0)

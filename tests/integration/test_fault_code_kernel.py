@@ -109,15 +109,45 @@ def test_an_interrupt_comes_once_to_the_kernel_and_to_its_children(victim):
 
 # ---- memory, processes, descriptors ----
 
-EATER = """
-held = []
-while True:
-    held.append(bytearray(b'x') * (1 << 20))
+# Until no more is given.
+EAT = """
+def eat():
+    held = []
+    while True:
+        held.append(bytearray(b'x') * (1 << 20))
+"""
+# Shared memory, which RLIMIT_DATA does not count.
+EAT_SHARED = """
+import mmap, os, time
+def eat_shared():
+    shared = mmap.mmap(-1, 1 << 30)
+    for at in range(0, 1 << 30, 4096):
+        shared[at] = 1
+    time.sleep(60)
+"""
+CHILDREN = """
+import os, time
+for n in range(8):
+    if os.fork() == 0:
+        try:
+            eat()
+        except MemoryError:
+            time.sleep(60)  # the exception holds the frame, and that what was eaten
+        os._exit(0)
+time.sleep(60)
+"""
+DETACHED = """
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        eat_shared()
+    os._exit(0)
+time.sleep(60)
 """
 
 
 def test_memory_that_one_process_takes_ends_in_a_memory_error(victim):
-    found = victim.execute("def eat():" + EATER.replace("\n", "\n    ") + "\neat()")
+    found = victim.execute(EAT + "eat()")
     assert found["status"] == "error", found["status"]
     assert found["error"]["ename"] == "MemoryError", found["error"]
     goes_on(victim)
@@ -128,31 +158,26 @@ def test_memory_that_one_process_takes_ends_in_a_memory_error(victim):
 
 
 def test_memory_that_no_rlimit_counts_kills_the_kernel(victim):
-    found = victim.execute(
-        "import mmap\nm = mmap.mmap(-1, 1 << 30)\nfor i in range(0, 1 << 30, 4096): m[i] = 1\nimport time; time.sleep(60)"
-    )
-    died(found, signal=9, oom=True)
+    died(victim.execute(EAT_SHARED + "eat_shared()"), signal=9, oom=True)
     goes_on(victim, generation=2)
     alone(victim)
 
 
 def test_memory_that_eight_children_take_kills_the_kernel(victim):
-    code = "import os, time\nfor n in range(8):\n if os.fork() == 0:\n  held = []\n  try:\n   while True: held.append(bytearray(b'x') * (1 << 20))\n  except MemoryError: time.sleep(60)\n  os._exit(0)\ntime.sleep(60)"
-    found = victim.execute(code)
-    died(found, signal=9, oom=True)
+    died(victim.execute(EAT + CHILDREN), signal=9, oom=True)
     goes_on(victim, generation=2)
     alone(victim)
 
 
 def test_memory_of_detached_children_does_not_outlive_the_kernel(victim):
-    code = "import os, time\nif os.fork() == 0:\n os.setsid()\n if os.fork() == 0:\n  import mmap; m = mmap.mmap(-1, 1 << 30)\n  for i in range(0, 1 << 30, 4096): m[i] = 1\n  time.sleep(60)\n os._exit(0)\ntime.sleep(60)"
-    died(victim.execute(code), signal=9, oom=True)
+    died(victim.execute(EAT_SHARED + DETACHED), signal=9, oom=True)
     goes_on(victim, generation=2)
     alone(victim)
 
 
 def test_three_thousand_forks_meet_the_limit_of_processes(victim):
-    code = """
+    code = (
+        """
 import os, time
 born = []
 try:
@@ -164,7 +189,9 @@ try:
         born.append(pid)
 except BlockingIOError as e:
     print('refused', len(born) < %d)
-""" % PIDS
+"""
+        % PIDS
+    )
     found = victim.ok(code)
     assert found["stdout"] == "refused True\n", found["stdout"]
     goes_on(victim)
@@ -193,7 +220,8 @@ while True:
 
 
 def test_three_thousand_threads_meet_the_limit_of_processes(victim):
-    code = """
+    code = (
+        """
 import threading
 go = threading.Event()
 n = 0
@@ -203,12 +231,16 @@ try:
 except RuntimeError as e:
     print('refused', n < %d)
 go.set()
-""" % PIDS
+"""
+        % PIDS
+    )
     assert victim.ok(code)["stdout"] == "refused True\n"
     goes_on(victim)
 
 
-@pytest.mark.parametrize("how", ["os.closerange(0, 65536)", "os.closerange(3, 65536)"], ids=["all", "above_2"])
+@pytest.mark.parametrize(
+    "how", ["os.closerange(0, 65536)", "os.closerange(3, 65536)"], ids=["all", "above_2"]
+)
 def test_closing_every_descriptor_kills_the_kernel(victim, how):
     with victim.stream("import os\n" + how, timeout_s=60) as running:
         waiting = victim.start("1 + 1")

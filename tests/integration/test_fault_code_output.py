@@ -86,7 +86,9 @@ def test_a_hundred_megabytes_of_prints_are_streamed_whole_and_in_order(hostile, 
     assert event["type"] == "done" and event["status"] == "ok" and event["truncated_bytes"] == 0, event
     assert size == PRINTED
     assert victim.value("said.hexdigest()") == repr(got.hexdigest())
-    assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, watch.largest
+    assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, (
+        watch.largest
+    )
     goes_on(victim)
 
 
@@ -99,7 +101,9 @@ def test_a_hundred_megabytes_of_prints_in_one_answer(hostile, victim):
     assert found["outputs"][0]["text"] == found["stdout"]
     got = hashlib.sha256(found["stdout"].encode()).hexdigest()
     assert victim.value("said.hexdigest()") == repr(got)
-    assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, watch.largest
+    assert watch.largest["runner"] < RUNNER_MAX and watch.largest["controller"] < CONTROLLER_MAX, (
+        watch.largest
+    )
     goes_on(victim)
 
 
@@ -123,17 +127,25 @@ def test_a_megabyte_without_a_newline_of_a_child(victim):
 
 
 def test_bytes_that_are_no_utf8_become_replacement_characters(victim):
-    found = victim.ok("import os\nfor n in range(3): os.write(1, b'\\xff\\xfe ok \\xc3\\n')\nos.write(2, b'\\x80')")
+    found = victim.ok(
+        "import os\nfor n in range(3): os.write(1, b'\\xff\\xfe ok \\xc3\\n')\nos.write(2, b'\\x80')"
+    )
     assert found["stdout"] == "\ufffd\ufffd ok \ufffd\n" * 3 and found["stderr"] == "\ufffd", found
     # Characters that are cut in two are put together.
-    found = victim.ok("import os, time\nfor b in 'h\\u00e4\\U0001f600'.encode(): os.write(1, bytes([b])); time.sleep(0.02)")
+    found = victim.ok(
+        "import os, time\nfor b in 'h\\u00e4\\U0001f600'.encode(): os.write(1, bytes([b])); time.sleep(0.02)"
+    )
     assert found["stdout"] == "hä\U0001f600", found
     goes_on(victim)
 
 
 def test_a_thread_that_prints_after_its_cell(victim):
     gate = Gate(victim)
-    code = "import threading\ndef late():\n " + gate.code.replace("\n", "\n ") + "\n print('late', flush=True)\nt = threading.Thread(target=late); t.start()"
+    code = (
+        "import threading\ndef late():\n "
+        + gate.code.replace("\n", "\n ")
+        + "\n print('late', flush=True)\nt = threading.Thread(target=late); t.start()"
+    )
     found = victim.ok(code)
     assert found["stdout"] == "" and found["late_outputs"] == []
     gate.open()
@@ -144,8 +156,12 @@ def test_a_thread_that_prints_after_its_cell(victim):
 
 
 def test_a_thread_that_never_stops_printing(victim):
-    found = victim.ok("import threading\ngo = True\ndef late():\n while go: print('x' * 10000)\nt = threading.Thread(target=late, daemon=True); t.start()")
-    full = eventually(lambda: sum(len(str(o)) for o in victim.execution(found["id"])["late_outputs"]) > MIB * 0.9, 60)
+    found = victim.ok(
+        "import threading\ngo = True\ndef late():\n while go: print('x' * 10000)\nt = threading.Thread(target=late, daemon=True); t.start()"
+    )
+    full = eventually(
+        lambda: sum(len(str(o)) for o in victim.execution(found["id"])["late_outputs"]) > MIB * 0.9, 60
+    )
     assert full
     for n in range(3):
         # Whose output it is, ipykernel decides; the verdict and the result are the cell's own.
@@ -160,7 +176,10 @@ DISPLAYS = 20000
 
 
 def test_a_flood_of_displays_is_delivered_in_order(victim):
-    code = "from IPython.display import display\nfor n in range(%d): display({'text/plain': str(n)}, raw=True)" % DISPLAYS
+    code = (
+        "from IPython.display import display\nfor n in range(%d): display({'text/plain': str(n)}, raw=True)"
+        % DISPLAYS
+    )
     events = victim.log(code)
     assert events[-1]["status"] == "ok", events[-1]
     shown = contract.outputs(events, "display_data")
@@ -241,7 +260,9 @@ MANY = 100000
 
 
 def test_a_hundred_thousand_files_are_listed_page_by_page(victim):
-    victim.ok("import os\nos.mkdir('many')\nfor n in range(%d): os.mknod('many/%%06d' %% n)" % MANY, timeout_s=100)
+    victim.ok(
+        "import os\nos.mkdir('many')\nfor n in range(%d): os.mknod('many/%%06d' %% n)" % MANY, timeout_s=100
+    )
     slowest, over = [0.0], threading.Event()
 
     def ask():
@@ -294,7 +315,11 @@ def test_deleting_all_in_tmp_and_run_hurts_only_what_is_deleted(victim):
     assert victim.value("6 * 7", kernel_id=other) == "42"
 
 
-@pytest.mark.parametrize("how", ["os.symlink('/etc', '/run/caesarion')", "open('/run/caesarion', 'w')", "os.mkdir('/run/caesarion', 0)"], ids=["link", "file", "no_mode"])
+@pytest.mark.parametrize(
+    "how",
+    ["os.symlink('/etc', '/run/caesarion')", "open('/run/caesarion', 'w')", "os.mkdir('/run/caesarion', 0)"],
+    ids=["link", "file", "no_mode"],
+)
 def test_something_else_in_place_of_the_runtime_directory(victim, how):
     victim.ok(WIPE + how)
     assert victim.restart()["generation"] == 2
