@@ -227,7 +227,7 @@ static void receive(struct conn *c)
         return;
     if (n <= 0)
         measure_die("the server closed the connection in an answer");
-    if (!c->first_us)
+    if (c->first_us <= 0)
         c->first_us = measure_now_us();
     c->len += (size_t)n;
     c->in[c->len] = '\0';
