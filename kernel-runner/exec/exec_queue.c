@@ -281,7 +281,9 @@ static void on_input_seen(struct exec_queue *q, struct exec *e, const struct jp_
     bool first = !e->got_input;
     e->got_input = true;
     start_clock(q);
-    jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
+    /* The reply's count stands, whichever socket was read first. */
+    if (!e->got_reply)
+        jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_put_started(e);
     if (first && e->state == EXEC_STOPPING)
         kernel_interrupt(q->cfg.kernel);
