@@ -12,7 +12,7 @@ import gc
 
 gc.disable()  # imports make no garbage; main() enables it again
 # ruff: noqa: E401, E402
-import array, asyncio, codecs, contextlib, fcntl, importlib.util, json, os, select, signal
+import array, asyncio, codecs, contextlib, fcntl, importlib.util, json, mmap, os, select, signal
 import sys, tempfile, termios, threading, time, types
 
 # Bytes at a time; what children may write at once; what they may write a second after that.
@@ -256,6 +256,9 @@ class Kernel(IPythonKernel):
             reply = await super().do_execute(*args, cell_meta=cell_meta, cell_id=cell_id, **kwargs)
         except self._stopped:  # as it was about to return
             reply = self._interrupted()
+        except MemoryError:  # IPython could not say so
+            self.parent.reserve.give()
+            reply = dict(self._interrupted(), ename="MemoryError")
         if threading.current_thread() is threading.main_thread():
             # An interrupt from here on would cost the reply. post_handler_hook() sets it anew.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -269,6 +272,7 @@ class Kernel(IPythonKernel):
         for stream in self.parent.streams:
             stream.drain()
             stream.flush()
+        self.parent.reserve.take()
         return reply
 
     def _interrupted(self):
@@ -298,6 +302,36 @@ class App(IPKernelApp):
             warn("IOPub drops messages above a limit: output may be lost")
         if len(self.streams) != 2:
             warn("output of children may come after the reply")
+
+
+class Reserve:
+    """Address space that is given back for the answer when user code has used up its own: a traceback
+    is made, sent and replied with memory too, and without a reply the cell would seem to run on."""
+
+    size = 1 << 25
+
+    def __init__(self):
+        self._space = None
+        self.take()
+
+    def take(self):
+        if self._space is None:
+            try:
+                self._space = mmap.mmap(-1, self.size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            except (OSError, MemoryError):
+                pass  # what was used up is still held: the next cell may free it
+
+    def give(self):
+        if self._space is not None:
+            self._space.close()
+            self._space = None
+
+    def show(self, shell, etype, value, tb, tb_offset=None):
+        """IPython's custom exception handler for MemoryError."""
+        self.give()
+        lines = shell.InteractiveTB.structured_traceback(etype, value, tb, tb_offset=tb_offset)
+        shell._showtraceback(etype, value, lines)
+        return lines
 
 
 class Forgotten(dict):
@@ -341,6 +375,8 @@ def main():
     app = App.instance(config=traitlets.config.Config(config), kernel_class=Kernel)
     app.initialize(sys.argv[1:])
     keep_no_outputs(app.shell)
+    app.reserve = Reserve()
+    app.shell.set_custom_exc((MemoryError,), app.reserve.show)
     gc.enable()
     gc.freeze()  # what is here stays: collections need not look at it, forked children not copy it
     app.start()
