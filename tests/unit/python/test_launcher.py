@@ -56,9 +56,9 @@ class Kernel:
             )
         self.client = BlockingKernelClient(connection_file=str(file))
         self.client.load_connection_file()
-        self.client.start_channels()
         # A second without a heartbeat is a death to this client, and the rule on a loaded machine.
-        self.client.hb_channel.time_to_dead = LIMIT_S
+        self.client.hb_channel.time_to_dead = 10
+        self.client.start_channels()
         self.client.wait_for_ready(LIMIT_S)
 
     def stderr(self):
