@@ -13,7 +13,7 @@ import gc
 gc.disable()  # imports make no garbage; main() enables it again
 # ruff: noqa: E401, E402
 import array, asyncio, codecs, contextlib, fcntl, importlib.util, json, mmap, os, select, signal
-import sys, tempfile, termios, threading, time, types
+import sys, tempfile, termios, threading, time, traceback, types
 
 # Bytes at a time; what children may write at once; what they may write a second after that.
 CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
@@ -331,6 +331,7 @@ class Reserve:
         self.give()
         lines = shell.InteractiveTB.structured_traceback(etype, value, tb, tb_offset=tb_offset)
         shell._showtraceback(etype, value, lines)
+        traceback.clear_frames(tb)  # what functions held that failed; IPython keeps the traceback
         return lines
 
 
