@@ -152,3 +152,15 @@ typedef ssize_t (*http_pull_fn)(void *ctx, char *out, size_t max);
 struct http_stream *http_answer_stream(struct http_request *req, int status, const char *type,
                                        int64_t length, http_pull_fn pull, void *ctx);
 void http_stream_wake(struct http_stream *st);
+
+/*
+ * Gives the connection away after a 101 (RFC 9110 7.8), with the headers set before, "Upgrade" among
+ * them. `on_open` gets the socket, non-blocking, and what the client sent behind its request
+ * (borrowed). The socket stays the server's and open until http_upgrade_close(), after which it is
+ * not touched any more. The request lives on until the connection has ended: on_close tells it, also
+ * when the server is freed; before it returns whoever polls the socket must have stopped.
+ */
+struct http_upgrade;
+typedef void (*http_upgrade_fn)(void *ctx, struct http_upgrade *u, int fd, struct slice early);
+void http_answer_upgrade(struct http_request *req, http_upgrade_fn on_open, void *ctx);
+void http_upgrade_close(struct http_upgrade *u);
