@@ -74,3 +74,20 @@ bool id_kernel_sandbox(const char *kernel_id, char out[ID_SANDBOX_SIZE])
     snprintf(out, ID_SANDBOX_SIZE, "sb-%.33s000", kernel_id);
     return true;
 }
+
+#define VERSION_AT 14 /* of a UUID's text */
+
+void id_session_format(const char *sandbox_id, unsigned n, char out[ID_UUID_SIZE])
+{
+    id_kernel_format(sandbox_id, n, out);
+    out[VERSION_AT] = '8';
+}
+
+bool id_session_sandbox(const char *session_id, char out[ID_SANDBOX_SIZE])
+{
+    if (!id_is_uuid(session_id) || session_id[VERSION_AT] != '8')
+        return false;
+    id_kernel_sandbox(session_id, out);
+    out[3 + VERSION_AT] = '4';
+    return true;
+}

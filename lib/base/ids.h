@@ -20,5 +20,11 @@ bool id_is_exec(const char *s);
 void id_sandbox_format(const uint8_t bytes[16], char out[ID_SANDBOX_SIZE]);
 /* Kernel number n (0 = main, up to 4095) of a sandbox. */
 void id_kernel_format(const char *sandbox_id, unsigned n, char out[ID_UUID_SIZE]);
+/*
+ * Jupyter session number n (0…4095) of a sandbox: its UUID with version 8 in place of 4, so that a
+ * session id names its sandbox and is no kernel's.
+ */
+void id_session_format(const char *sandbox_id, unsigned n, char out[ID_UUID_SIZE]);
+bool id_session_sandbox(const char *session_id, char out[ID_SANDBOX_SIZE]);
 /* The sandbox a kernel id belongs to; false when it is not a kernel id. */
 bool id_kernel_sandbox(const char *kernel_id, char out[ID_SANDBOX_SIZE]);

@@ -84,6 +84,17 @@ static void execution_ids_have_safe_characters(void **state)
         assert_false(id_is_exec(bad[i]));
 }
 
+static void session_ids_name_their_sandbox(void **state)
+{
+    char id[ID_UUID_SIZE], sandbox[ID_SANDBOX_SIZE];
+    id_session_format("sb-01234567-89ab-4def-8123-456789abc000", 4095, id);
+    assert_string_equal(id, "01234567-89ab-8def-8123-456789abcfff");
+    assert_true(id_session_sandbox(id, sandbox));
+    assert_string_equal(sandbox, "sb-01234567-89ab-4def-8123-456789abc000");
+    assert_false(id_session_sandbox("01234567-89ab-4def-8123-456789abc000", sandbox));
+    assert_false(id_session_sandbox("01234567-89ab-8def-8123-456789abc00", sandbox));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -92,6 +103,7 @@ int main(void)
         cmocka_unit_test(a_sandbox_id_ends_in_three_zeros),
         cmocka_unit_test(a_kernel_id_names_its_sandbox),
         cmocka_unit_test(execution_ids_have_safe_characters),
+        cmocka_unit_test(session_ids_name_their_sandbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
