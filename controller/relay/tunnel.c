@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <utlist.h>
 
@@ -26,6 +25,7 @@
 #include "lib/http/http.h"
 #include "lib/httpc/httpc_tunnel.h"
 #include "lib/loop/loop.h"
+#include "lib/ws/ws_handshake.h"
 
 #define HEADERS_MAX 12
 #define OPEN_MS     10000
@@ -358,7 +358,7 @@ static int check(const struct relay *r, struct http_request *req, const struct s
                  struct err *err)
 {
     const char *upgrade = http_header(req, "Upgrade");
-    if (!upgrade || strcasecmp(upgrade, "websocket") != 0)
+    if (!ws_list_has(upgrade, "websocket"))
         return err_set(err, ERR_INVALID,
                        "this is a WebSocket: open it as one (Upgrade: websocket)");
     if (r->no_tunnels)
