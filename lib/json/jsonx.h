@@ -78,3 +78,9 @@ int jsonx_decode(struct slice value, char *out, size_t size);
 int jsonx_append_decoded(struct buf *out, struct slice value);
 /* Reads a raw value that is a whole number of 1 to 17 digits; of any other *ret stays as it is. */
 bool jsonx_uint(struct slice value, int64_t *ret);
+
+/*
+ * Length of a prefix of at most `max` bytes (≥ 12) of a string's escaped text, without its quotes,
+ * that cuts neither an escape sequence nor a surrogate pair nor a character.
+ */
+size_t jsonx_cut(struct slice escaped, size_t max);
