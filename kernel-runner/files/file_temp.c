@@ -62,10 +62,13 @@ static int prepare(struct file_temp *t, int64_t length, struct err *err)
     t->room = file_room(t->root_fd, t->max_bytes);
     if (length > 0 && (uint64_t)length > t->room)
         return file_no_space(t->max_bytes, t->room, err);
-    r = t->make_folders
-            ? file_make_parent(t->root_fd, t->path, &t->folder_fd, &t->name, &t->made, err)
-            : file_open_parent(t->root_fd, t->path, &t->folder_fd, &t->name, err);
-    if (r == 0)
+    if (t->in_folder)
+        r = file_open_beneath(t->root_fd, t->path, O_PATH | O_DIRECTORY, &t->folder_fd, err);
+    else if (t->make_folders)
+        r = file_make_parent(t->root_fd, t->path, &t->folder_fd, &t->name, &t->made, err);
+    else
+        r = file_open_parent(t->root_fd, t->path, &t->folder_fd, &t->name, err);
+    if (r == 0 && !t->in_folder)
         r = check_target(t, err);
     return r == 0 ? make_temp(t, err) : r;
 }
@@ -97,6 +100,16 @@ int file_temp_write(struct file_temp *t, const void *data, size_t len, struct er
     return 0;
 }
 
+int file_temp_keep_mode(struct file_temp *t, struct err *err)
+{
+    struct stat st;
+    if (fstatat(t->folder_fd, t->name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    if (fchmod(t->fd, st.st_mode & 0777) < 0)
+        return err_errno(err, "cannot set the permissions of the file");
+    return 0;
+}
+
 /* First without replacing, so that of two uploads at once only one says it made the file. */
 static int rename_temp(const struct file_temp *t, bool *ret_created)
 {
@@ -123,7 +136,7 @@ static int not_placed(struct err *err)
 
 int file_temp_commit(struct file_temp *t, bool *ret_created, struct stat *ret_stat, struct err *err)
 {
-    assert(t->fd >= 0 && !t->committed);
+    assert(t->fd >= 0 && !t->committed && !t->in_folder);
     /* Some file systems report a lost write only here. */
     if (fstat(t->fd, ret_stat) < 0 || close(TAKE_FD(t->fd)) < 0)
         return err_errno(err, "cannot write the file");
@@ -151,11 +164,8 @@ int file_temp_commit_new(struct file_temp *t, const char *name, struct err *err)
     assert(!t->committed);
     if (t->fd >= 0 && close(TAKE_FD(t->fd)) < 0)
         return err_errno(err, "cannot write the file");
-    if (rename_new(t, name) < 0) {
-        if (errno == EEXIST)
-            return err_set(err, ERR_CONFLICT, "there is such a file already");
-        return not_placed(err);
-    }
+    if (rename_new(t, name) < 0)
+        return errno == EEXIST ? FILE_TEMP_TAKEN : not_placed(err);
     t->committed = true;
     return 0;
 }

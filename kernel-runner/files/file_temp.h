@@ -11,12 +11,13 @@
  * reader sees the old file or the new one, and what is not committed leaves nothing behind, neither
  * bytes nor the folders it made. Blocks, on any thread, one at a time.
  *
- *     init → set the first four → open → write … → commit → done
+ *     init → set the first five → open → write … → commit → done
  */
 struct file_temp {
     const char *root_path, *path; /* borrowed until done */
     uint64_t max_bytes;           /* what all files together may take */
     bool make_folders;            /* those that are missing; else ERR_NOT_FOUND */
+    bool in_folder;               /* path is the folder's; the name comes with commit_new() */
 
     /* read only */
     uint64_t room, written;
@@ -37,10 +38,14 @@ void file_temp_init(struct file_temp *t);
 int file_temp_open(struct file_temp *t, int64_t length, struct err *err);
 /* All of it or an error, after which only file_temp_done() makes sense. */
 int file_temp_write(struct file_temp *t, const void *data, size_t len, struct err *err);
+/* Gives it the permissions of the regular file that it will replace, if there is one. */
+int file_temp_keep_mode(struct file_temp *t, struct err *err);
 /* *ret_created: there was no such file before. *ret_stat is of the new file. */
 int file_temp_commit(struct file_temp *t, bool *ret_created, struct stat *ret_stat,
                      struct err *err);
-/* The same, but ERR_CONFLICT when the name has been taken; it can then be tried with another. */
+/* Expected outcome of file_temp_commit_new(): it can be tried with another name. */
+enum { FILE_TEMP_TAKEN = 1 };
+/* Gives it a name of its folder that must be free. */
 int file_temp_commit_new(struct file_temp *t, const char *name, struct err *err);
 /* Takes back what is not committed. */
 void file_temp_done(struct file_temp *t);
