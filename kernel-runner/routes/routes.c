@@ -2,6 +2,7 @@
 #include "kernel-runner/routes/routes.h"
 
 #include "kernel-runner/attach/channels.h"
+#include "kernel-runner/attach/contents.h"
 #include "kernel-runner/routes/routes_exec.h"
 #include "kernel-runner/routes/routes_files.h"
 #include "kernel-runner/routes/routes_jupyter.h"
@@ -59,6 +60,14 @@ const struct http_route runner_routes[] = {
     {"GET",    "/files/{path...}",         NONE, routes_files_get,    0},
     {"PUT",    "/files/{path...}",         HTTP_BODY_STREAM, 0, routes_files_put, 0},
     {"DELETE", "/files/{path...}",         NONE, routes_files_delete, 0},
+
+    {"GET",    "/jupyter/api/contents",           NONE, contents_get,    0},
+    {"POST",   "/jupyter/api/contents",           JSON, contents_post,   0},
+    {"GET",    "/jupyter/api/contents/{path...}", NONE, contents_get,    0},
+    {"POST",   "/jupyter/api/contents/{path...}", JSON, contents_post,   0},
+    {"PUT",    "/jupyter/api/contents/{path...}", HTTP_BODY_STREAM, 0, contents_put, 0},
+    {"PATCH",  "/jupyter/api/contents/{path...}", JSON, contents_patch,  0},
+    {"DELETE", "/jupyter/api/contents/{path...}", NONE, contents_delete, 0},
 };
 /* clang-format on */
 const size_t runner_routes_len = ARRAY_LEN(runner_routes);

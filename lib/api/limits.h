@@ -32,4 +32,7 @@
 #define LIMIT_USER_EXPRESSIONS     32
 #define LIMIT_TIMEOUT_S            86400.0 /* timeout_s and exec_timeout_s */
 #define LIMIT_LIFETIME_S           31536000.0
-#define LIMIT_READERS              256 /* of one execution's log at a time */
+#define LIMIT_READERS              256     /* of one execution's log at a time */
+#define LIMIT_CONTENTS_BYTES       MIB(24) /* body of a save by Jupyter's contents API */
+#define LIMIT_CONTENTS_FILE_BYTES  MIB(16) /* of a file that it returns with its content */
+#define LIMIT_CONTENTS_ENTRIES     10000   /* of a directory, the first by name */

@@ -49,6 +49,13 @@ int jsonx_compact(struct buf *out, struct slice text);
 bool jsonx_valid(struct slice text);
 
 /*
+ * The same check, and the value laid out for people, as Python's json.dump(indent=1) does it: every
+ * member and item in a line of its own, one blank a level, ": " between key and value, {} and []
+ * when empty, no newline at the end. No token changes.
+ */
+int jsonx_indent(struct buf *out, struct slice text);
+
+/*
  * Is `text` one well-formed JSON value, as jsonx_compact() has it, that can stand in a line of
  * NDJSON as it is? Blanks between tokens are no matter; newlines there and half surrogate pairs
  * are.
