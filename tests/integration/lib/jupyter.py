@@ -100,7 +100,7 @@ class Channels:
 
     def __init__(
         self, api, kernel_id, v1=True, session=None, headers=None, query=None, path=CHANNELS, first=b"",
-        timeout=60, token=None, pong=True,
+        timeout=60, token=None, pong=True, expect=101,
     ):
         self.v1, self.session, self.timeout, self.pong = v1, session or uuid.uuid4().hex, timeout, pong
         self.username = "test"
@@ -120,7 +120,7 @@ class Channels:
         options = {} if token is None else {"token": token}
         self.sock = api.connect(timeout)
         self.sock.sendall(api.head("GET", target, wanted, **options) + first)
-        self.buffer = bytearray()
+        self.buffer, self.body = bytearray(), b""
         self.seen = []
         self.pings = 0
         self.status, self.headers = self._read_head()
@@ -128,6 +128,7 @@ class Channels:
             self._fill(Deadline(1), int(self.headers.get("content-length", 0)))
             self.body = bytes(self.buffer)
             self.sock.close()
+        assert self.status == expect, "expected %s, got %s %r" % (expect, self.status, self.body)
 
     def __enter__(self):
         return self
