@@ -1,6 +1,7 @@
 /* From the socket to the routes. */
 #include "kernel-runner/serve.h"
 
+#include "kernel-runner/attach/attach.h"
 #include "kernel-runner/routes/routes.h"
 #include "lib/api/jupyter_problem.h"
 #include "lib/base/mem.h"
@@ -22,6 +23,7 @@
 struct serve {
     struct runner *runner;
     struct http_server *server;
+    struct attach *attach;
     char *token_hash;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -165,6 +167,7 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
     s->token_hash = mem_dup_str(cfg->token_hash);
     s->drained_later = loop_defer_new(loop, on_drained_later, s);
     runner_set_door(cfg->runner, s);
+    s->attach = attach_new(cfg->runner);
     struct http_server_cfg http = {.routes = runner_routes,
                                    .n_routes = runner_routes_len,
                                    .ctx = cfg->runner,
@@ -191,6 +194,7 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
 bool serve_drain(struct serve *s, void (*fn)(void *ctx), void *ctx)
 {
     http_server_quiesce(s->server);
+    attach_close_all(s->attach);
     if (http_server_active(s->server) == 0)
         return false;
     s->drained = fn;
@@ -203,6 +207,7 @@ struct serve *serve_free(struct serve *s)
     if (!s)
         return NULL;
     http_server_free(s->server);
+    attach_free(s->attach);
     loop_defer_free(s->drained_later);
     free(s->token_hash);
     free(s);

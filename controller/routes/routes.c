@@ -57,6 +57,13 @@ static const struct http_route rows[] = {
     {"GET", BOX "/files/{path...}", NONE, file},
     {"PUT", BOX "/files/{path...}", STREAM, file},
     {"DELETE", BOX "/files/{path...}", NONE, file},
+    {"GET", BOX "/jupyter/api/contents", NONE, file},
+    {"POST", BOX "/jupyter/api/contents", STREAM, file},
+    {"GET", BOX "/jupyter/api/contents/{path...}", NONE, file},
+    {"POST", BOX "/jupyter/api/contents/{path...}", STREAM, file},
+    {"PUT", BOX "/jupyter/api/contents/{path...}", STREAM, file},
+    {"PATCH", BOX "/jupyter/api/contents/{path...}", STREAM, file},
+    {"DELETE", BOX "/jupyter/api/contents/{path...}", NONE, file},
 
     /* Jupyter Server's API for one sandbox: its runner's. */
     {"GET", BOX "/jupyter/", NONE, plain},
