@@ -90,32 +90,12 @@ void routes_jp_resource(void *ctx, struct http_request *req)
 
 void routes_jp_specs(void *ctx, struct http_request *req)
 {
-    jupyter_specs(of(ctx), req, NULL);
-}
-
-void routes_box_specs(void *ctx, struct http_request *req)
-{
-    const struct sandbox *sb = routes_sandbox(ctx, req);
-    if (sb)
-        jupyter_specs(of(ctx), req, sb);
+    jupyter_specs(of(ctx), req);
 }
 
 void routes_jp_spec(void *ctx, struct http_request *req)
 {
-    jupyter_spec(of(ctx), req, NULL);
-}
-
-void routes_box_spec(void *ctx, struct http_request *req)
-{
-    const struct sandbox *sb = routes_sandbox(ctx, req);
-    if (sb)
-        jupyter_spec(of(ctx), req, sb);
-}
-
-void routes_box_resource(void *ctx, struct http_request *req)
-{
-    if (routes_sandbox(ctx, req))
-        jupyter_resource(of(ctx), req);
+    jupyter_spec(of(ctx), req);
 }
 
 void routes_box_channels(void *ctx, struct http_request *req)
