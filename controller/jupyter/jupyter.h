@@ -22,7 +22,6 @@ struct jupyter *jupyter_new(const struct jupyter_cfg *cfg);
 struct jupyter *jupyter_free(struct jupyter *j);
 
 /* Each answers its request, now or later. */
-void jupyter_index(struct jupyter *j, struct http_request *req);
 void jupyter_version(struct jupyter *j, struct http_request *req);
 void jupyter_status(struct jupyter *j, struct http_request *req);
 void jupyter_me(struct jupyter *j, struct http_request *req);

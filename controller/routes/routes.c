@@ -88,7 +88,7 @@ static const struct http_route rows[] = {
     {"DELETE", BOX "/jupyter/api/sessions/{sid}", NONE, plain},
 
     /* … and for all the caller's sandboxes. */
-    {"GET", "/jupyter/", NONE, routes_jp_index},
+    {"GET", "/jupyter/", NONE, routes_jp_version}, /* VS Code looks here */
     {"GET", "/jupyter/api", NONE, routes_jp_version},
     {"GET", "/jupyter/api/status", NONE, routes_jp_status},
     {"GET", "/jupyter/api/me", NONE, routes_jp_me},

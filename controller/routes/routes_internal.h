@@ -38,7 +38,6 @@ void routes_get(void *ctx, struct http_request *req);
 void routes_delete(void *ctx, struct http_request *req);
 
 /* routes_jupyter.c: below /jupyter/, for all the caller's sandboxes */
-void routes_jp_index(void *ctx, struct http_request *req);
 void routes_jp_version(void *ctx, struct http_request *req);
 void routes_jp_status(void *ctx, struct http_request *req);
 void routes_jp_me(void *ctx, struct http_request *req);

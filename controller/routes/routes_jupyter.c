@@ -8,11 +8,6 @@ static struct jupyter *of(void *ctx)
     return ((struct routes *)ctx)->jupyter;
 }
 
-void routes_jp_index(void *ctx, struct http_request *req)
-{
-    jupyter_index(of(ctx), req);
-}
-
 void routes_jp_version(void *ctx, struct http_request *req)
 {
     jupyter_version(of(ctx), req);
