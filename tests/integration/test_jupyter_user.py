@@ -3,7 +3,6 @@
 import json
 import re
 import threading
-import uuid
 
 import pytest
 from lib.client import Api
@@ -12,6 +11,7 @@ from lib.jupyter import Channels, stream_text
 KERNELS = "/jupyter/api/kernels"
 SESSIONS = "/jupyter/api/sessions"
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+A_UUID = "12345678-1234-4234-8234-123456789000"
 UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
@@ -151,7 +151,7 @@ def test_interrupt_and_restart(user):
         running = ws.run("print('begun', flush=True)\nwhile True: pass")
         ws.until_type("stream", running)
         alice.post(KERNELS + "/" + kid + "/interrupt", body="", headers={"Content-Type": "text/plain"}).expect(204)
-        assert "KeyboardInterrupt" in json.dumps(ws.answers(running)[-1]["content"]) or True
+        assert "KeyboardInterrupt" in json.dumps([m["content"] for m in ws.answers(running)])
         kernel = alice.post(KERNELS + "/" + kid + "/restart").expect(200).json()
         assert check_kernel(kernel)["id"] == kid
         assert "NameError" in str(ws.execute("x"))
@@ -229,7 +229,7 @@ def test_a_foreign_callers_kernel(user):
 
 
 @pytest.mark.parametrize(
-    "kid", ["x", "0", "None", "%00", "..", "a" * 300, str(uuid.uuid4()).upper(), str(uuid.uuid4()) + "0", "a%2Fb"]
+    "kid", ["x", "0", "None", "%00", "a" * 300, "ABCDEF01" + A_UUID[8:], A_UUID + "0", "a%2Fb", A_UUID[:-1]]
 )
 def test_ids_that_are_not_uuids(alice, kid):
     for what in ("", "/channels"):
@@ -415,7 +415,7 @@ def test_what_is_counted_and_logged(user):
     entry = c.wait_log(event="request", path=KERNELS + "/" + kid + "/channels")
     assert entry["status"] == "101"
     wait_until(lambda: "caesarion_websockets_open 0\n" in alice.get("/metrics").text)
-    assert not any(alice.token in json.dumps(line) for line in c.logs())
+    assert not any(alice.token in json.dumps(line) for line in c.logs)
 
 
 def test_five_hundred_silent_websockets(user):
