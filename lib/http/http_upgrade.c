@@ -12,7 +12,9 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <utlist.h>
 
 static void prepare_socket(int fd)
@@ -25,6 +27,45 @@ static void prepare_socket(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+static bool is_zero(const char *page, size_t size)
+{
+    return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
+}
+
+static enum MHD_Result find_last(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    const char **last = cls;
+    if (value && (uintptr_t)value > (uintptr_t)*last)
+        *last = value;
+    return MHD_YES;
+}
+
+/*
+ * libmicrohttpd keeps the connection's memory, half of which it has just overwritten with zeros:
+ * eight pages that serve nothing any more. Pages of zeros are given back; they would be zeros
+ * again. They lie between the text of the headers and the records of them, at the end of that
+ * memory: the search begins behind the first and ends at the latest at the second.
+ */
+static void give_back_zeros(struct MHD_Connection *mhd)
+{
+    const size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    const char *last = NULL;
+    MHD_get_connection_values(mhd, MHD_HEADER_KIND, find_last, &last);
+    if (!last)
+        return;
+    last += strlen(last);
+    union {
+        const char *in;
+        char *out;
+    } begin = {.in = last + (size - (uintptr_t)last % size)};
+    size_t len = 0;
+    while (len < HTTP_CONN_MEMORY && is_zero(begin.in + len, size))
+        len += size;
+    if (len > 0)
+        madvise(begin.out, len, MADV_DONTNEED);
+}
+
 static void on_upgrade(void *cls, struct MHD_Connection *mhd, void *con_cls, const char *extra,
                        size_t extra_len, MHD_socket fd, struct MHD_UpgradeResponseHandle *handle)
 {
@@ -33,6 +74,7 @@ static void on_upgrade(void *cls, struct MHD_Connection *mhd, void *con_cls, con
     u->handle = handle;
     DL_APPEND(req->server->upgrades, u);
     prepare_socket(fd);
+    give_back_zeros(mhd);
     u->on_open(u->ctx, u, fd, slice_make(extra_len ? extra : "", extra_len));
 }
 
