@@ -165,7 +165,7 @@ int contents_save(struct contents_job *j, struct err *err)
     enum contents_type type = j->model.type;
     if (!*path)
         return err_field(err, "path", "the root cannot be saved");
-    if (j->model.copy_from)
+    if (j->model.copy_from && *j->model.copy_from)
         return err_field(err, "copy_from", "Cannot copy with PUT, only POST");
     if (contents_path_is_hidden(path))
         return err_field(err, "path", "Cannot create file or directory %.500s", path);
