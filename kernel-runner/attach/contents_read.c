@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernel-runner/attach/contents_base64.h"
+#include "kernel-runner/attach/contents_notebook.h"
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/files/file_root.h"
 #include "lib/api/limits.h"
@@ -62,13 +63,16 @@ static int read_bytes(struct contents_job *j, struct contents_model *m, struct b
 static int put_notebook(struct contents_job *j, struct contents_model *m, const struct buf *bytes,
                         struct err *err)
 {
-    const char *first = bytes->ptr;
+    struct buf compact;
+    buf_init(&compact, LIMIT_CONTENTS_FILE_BYTES);
     m->format = CONTENTS_JSON;
     contents_model_head(&j->json, m);
-    for (size_t i = 0; i < bytes->len && strchr(" \t\r\n", *first); i++)
-        first++;
-    int r =
-        bytes->len == 0 || *first != '{' ? -ERR_INVALID : jsonx_compact(&j->json, buf_slice(bytes));
+    int r = jsonx_compact(&compact, buf_slice(bytes));
+    if (r == 0 && compact.ptr[0] != '{')
+        r = -ERR_INVALID;
+    if (r == 0)
+        r = contents_notebook_untrust(&j->json, buf_slice(&compact));
+    buf_done(&compact);
     if (r == -ERR_INVALID)
         return err_set(err, ERR_INVALID, "Unreadable Notebook: %.500s is not a JSON object",
                        m->path);

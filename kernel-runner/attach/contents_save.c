@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "kernel-runner/attach/contents_base64.h"
+#include "kernel-runner/attach/contents_notebook.h"
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/files/file_root.h"
 #include "kernel-runner/files/file_temp.h"
@@ -21,13 +22,22 @@
 /* Laid out if it fits in what can be read again, else as close as it can be. */
 static int notebook_bytes(struct slice content, struct buf *out, struct err *err)
 {
+    struct buf compact, clean;
     if (content.ptr[0] != '{')
         return err_field(err, "content", "the content of a notebook must be a JSON object");
-    int r = jsonx_indent(out, content);
+    buf_init(&compact, LIMIT_CONTENTS_BYTES);
+    buf_init(&clean, LIMIT_CONTENTS_BYTES);
+    int r = jsonx_compact(&compact, content);
+    if (r == 0)
+        r = contents_notebook_untrust(&clean, buf_slice(&compact));
+    if (r == 0)
+        r = jsonx_indent(out, buf_slice(&clean));
     if (r == -ERR_TOO_LARGE)
-        r = jsonx_compact(out, content);
+        r = buf_append_slice(out, buf_slice(&clean));
     if (r == 0)
         r = buf_append_char(out, '\n');
+    buf_done(&compact);
+    buf_done(&clean);
     if (r == -ERR_TOO_LARGE)
         return err_set(err, ERR_TOO_LARGE, "a notebook has at most %zu bytes; use /files",
                        LIMIT_CONTENTS_FILE_BYTES);
