@@ -19,7 +19,19 @@
 
 /* ---- what is to be written ---- */
 
-/* Laid out if it fits in what can be read again, else as close as it can be. */
+/* Laid out if it fits in what can be read again, else as it came. */
+static int put_notebook(struct buf *out, struct slice clean)
+{
+    int r = jsonx_indent(out, clean);
+    if (r == 0)
+        r = buf_append_char(out, '\n');
+    if (r != -ERR_TOO_LARGE)
+        return r;
+    buf_clear(out);
+    r = buf_append_slice(out, clean);
+    return r == 0 ? buf_append_char(out, '\n') : r;
+}
+
 static int notebook_bytes(struct slice content, struct buf *out, struct err *err)
 {
     struct buf compact, clean;
@@ -31,11 +43,7 @@ static int notebook_bytes(struct slice content, struct buf *out, struct err *err
     if (r == 0)
         r = contents_notebook_untrust(&clean, buf_slice(&compact));
     if (r == 0)
-        r = jsonx_indent(out, buf_slice(&clean));
-    if (r == -ERR_TOO_LARGE)
-        r = buf_append_slice(out, buf_slice(&clean));
-    if (r == 0)
-        r = buf_append_char(out, '\n');
+        r = put_notebook(out, buf_slice(&clean));
     buf_done(&compact);
     buf_done(&clean);
     if (r == -ERR_TOO_LARGE)
