@@ -97,23 +97,24 @@ static int put_file(struct contents_job *j, struct contents_model *m, const stru
     return buf_append_char(&j->json, '}');
 }
 
-static int read_file(struct contents_job *j, struct contents_model *m, struct err *err)
+static int read_file(struct contents_job *j, const struct contents_model *seen, struct err *err)
 {
+    struct contents_model m = *seen;
     char hash[CRYPTO_HEX_SIZE];
     struct buf bytes;
     buf_init(&bytes, LIMIT_CONTENTS_FILE_BYTES + 1);
-    int r = j->content || j->hash ? read_bytes(j, m, &bytes, err) : 0;
+    int r = j->content || j->hash ? read_bytes(j, &m, &bytes, err) : 0;
     if (r == -ERR_TOO_LARGE && !j->content) { /* then it has no hash, and clients go by the time */
         r = 0;
     } else if (r == 0 && j->hash) {
         crypto_sha256_hex(bytes.ptr ? bytes.ptr : "", bytes.len, hash);
-        m->hash = hash;
+        m.hash = hash;
     }
     if (r == 0 && !j->content)
-        contents_model_plain(&j->json, m);
+        contents_model_plain(&j->json, &m);
     else if (r == 0)
-        r = m->type == CONTENTS_NOTEBOOK ? put_notebook(j, m, &bytes, err)
-                                         : put_file(j, m, &bytes, err);
+        r = m.type == CONTENTS_NOTEBOOK ? put_notebook(j, &m, &bytes, err)
+                                        : put_file(j, &m, &bytes, err);
     buf_done(&bytes);
     return r;
 }
