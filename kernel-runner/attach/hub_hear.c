@@ -227,12 +227,26 @@ static void say_state(struct hub *h, const char *state)
     hub_put(h, 0, /* heavy= */ false, v1, len);
 }
 
+/* What ran when the process ended is on record, also where it did not live to announce it. */
+static void record_last(struct hub *h, const struct kernel_death *death)
+{
+    const struct hub_request *r;
+    DL_FOREACH (h->requests.list, r) {
+        if (!r->main_shell || r->held || r->idle)
+            continue;
+        if (r->content && !death->wanted)
+            exec_queue_foreign_lost(h->cfg.queue, r->msg_id, slice_str(r->content), death);
+        return;
+    }
+}
+
 static void on_down(void *ctx, const struct kernel_death *death)
 {
     struct hub *h = ctx;
     char ename[200], evalue[200];
     bool dead = kernel_state(h->cfg.kernel) == KERNEL_DEAD;
     struct hub_request *r, *next;
+    record_last(h, death);
     describe(death, ename, evalue, sizeof(evalue));
     DL_FOREACH_SAFE (h->requests.list, r, next) {
         if (!dead && (r->held || can_wait(r))) {

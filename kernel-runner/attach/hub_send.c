@@ -216,6 +216,9 @@ static struct hub_request *track(struct hub_session *s, const struct jp_ws_msg *
     r->channel = msg->channel;
     r->main_shell = msg->channel == JP_SHELL && !header->subshell;
     r->bytes = size_of(msg);
+    struct slice content = msg->frames[JP_CONTENT];
+    if (strcmp(r->msg_type, "execute_request") == 0 && content.len <= HUB_CONTENT_MAX)
+        r->content = mem_dup_n(content.ptr, content.len);
     hub_requests_add(&h->requests, r);
     if (r->main_shell)
         exec_queue_foreign_begin(h->cfg.queue);
