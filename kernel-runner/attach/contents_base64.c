@@ -30,14 +30,14 @@ int contents_base64_append(struct buf *out, struct slice data)
     return 0;
 }
 
-/* What a character stands for; one that stands for nothing is negative. */
-enum { OTHER = -1, BLANK = -2, PAD = -3 };
+/* What a character stands for: 0…63, or one of these. */
+enum { OTHER = 0x80, BLANK = 0x81, PAD = 0x82 };
 
-static void make_values(int8_t values[256])
+static void make_values(uint8_t values[256])
 {
     memset(values, OTHER, 256);
     for (int i = 0; i < 64; i++)
-        values[(unsigned char)digits[i]] = (int8_t)i;
+        values[(unsigned char)digits[i]] = (uint8_t)i;
     for (const char *p = "\n\r\t "; *p; p++)
         values[(unsigned char)*p] = BLANK;
     values['='] = PAD;
@@ -51,34 +51,34 @@ static void put_three(char *out, uint32_t v)
 }
 
 /* Most of a text: whole groups of four. Moves both positions behind them. */
-static void decode_groups(const int8_t values[256], const char *text, size_t len, size_t *from,
+static void decode_groups(const uint8_t values[256], const char *text, size_t len, size_t *from,
                           char *out, size_t *to)
 {
     for (; len - *from >= 4; *from += 4, *to += 3) {
         const unsigned char *p = (const unsigned char *)text + *from;
-        int a = values[p[0]], b = values[p[1]], c = values[p[2]], d = values[p[3]];
-        if ((a | b | c | d) < 0)
+        unsigned a = values[p[0]], b = values[p[1]], c = values[p[2]], d = values[p[3]];
+        if ((a | b | c | d) >= OTHER)
             return;
-        put_three(out + *to, (uint32_t)(a << 18 | b << 12 | c << 6 | d));
+        put_three(out + *to, a << 18 | b << 12 | c << 6 | d);
     }
 }
 
 int contents_base64_decode(char *text, size_t len, size_t *ret_len, struct err *err)
 {
-    int8_t values[256];
+    uint8_t values[256];
     size_t to = 0, seen = 0, pads = 0;
     uint32_t v = 0;
     make_values(values);
     for (size_t i = 0; i < len; i++) {
         if (seen == 0 && pads == 0)
             decode_groups(values, text, len, &i, text, &to);
-        int d = i < len ? values[(unsigned char)text[i]] : BLANK;
+        unsigned d = i < len ? values[(unsigned char)text[i]] : BLANK;
         if (d == BLANK)
             continue;
         pads += d == PAD;
         if (d == OTHER || (pads > 0 && d != PAD) || pads > 2)
             return err_field(err, "content", "the content is not base64");
-        v = v << 6 | (uint32_t)MAX(d, 0);
+        v = v << 6 | (d == PAD ? 0 : d);
         if (++seen < 4)
             continue;
         put_three(text + to, v);
