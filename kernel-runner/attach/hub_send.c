@@ -52,14 +52,14 @@ static void say(struct hub *h, const struct hub_said *said, uint32_t to)
 {
     size_t len = 0;
     char *v1 = hub_say(said, &len);
-    hub_put(h, to, /* heavy= */ false, v1, len);
+    hub_put(h, to, HUB_LIGHT, v1, len);
 }
 
 static void say_status(struct hub *h, const char *state, struct slice parent)
 {
     size_t len = 0;
     char *v1 = hub_say_status(h->cfg.kernel, state, parent, &len);
-    hub_put(h, 0, /* heavy= */ false, v1, len);
+    hub_put(h, 0, HUB_LIGHT, v1, len);
 }
 
 /* complete_request → complete_reply. */
