@@ -1,7 +1,7 @@
 """Real clients, as they are released, against a sandbox.
 
 place       where a client goes: one sandbox's server, then that of all sandboxes of a caller (drive/places.py)
-one         one sandbox's server alone
+one         one sandbox's server alone; everywhere: the other one alone
 
 Clients in Python run in an environment of their own (requirements.txt), those in JavaScript from node_modules
 (package.json); ./dev test makes both. drivers/ has the programs that use them, one a client; each prints what
@@ -28,6 +28,7 @@ _spec = importlib.util.spec_from_file_location("integration_fixtures", INTEGRATI
 _fixtures = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_fixtures)
 
+pytest.register_assert_rewrite("drive")
 from drive import places  # noqa: E402
 
 controller = _fixtures.controller
@@ -54,8 +55,6 @@ def make_place(request, kind):
     if request.config.getoption("--reference"):
         if request.node.get_closest_marker("ours"):
             pytest.skip("a Jupyter Server does not do that")
-        if kind == "all":
-            pytest.skip("a Jupyter Server is one place")
         yield request.getfixturevalue("reference_server")
         return
     make = places.sandbox if kind == "sandbox" else places.everything
@@ -65,7 +64,14 @@ def make_place(request, kind):
 
 @pytest.fixture(params=["sandbox", "all"])
 def place(request):
+    if request.param == "all" and request.config.getoption("--reference"):
+        pytest.skip("a Jupyter Server is one place")
     yield from make_place(request, request.param)
+
+
+@pytest.fixture
+def everywhere(request):
+    yield from make_place(request, "all")
 
 
 @pytest.fixture
