@@ -49,6 +49,11 @@ def environment(home, **extra):
     return {**env, **{k: str(v) for k, v in extra.items()}}
 
 
+def script(name):
+    """A program of the clients' environment."""
+    return os.path.join(os.path.dirname(PYTHON), name)
+
+
 class Failed(AssertionError):
     pass
 

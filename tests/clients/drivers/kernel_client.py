@@ -77,7 +77,7 @@ def run():
         # close the socket before it sends the message.)
         start = time.monotonic()
         kernel = first.id
-        first._manager.shutdown_kernel(now=False)
+        first._manager.shutdown_kernel(now=False, timeout=10)
         saw["stop_s"] = round(time.monotonic() - start, 2)
     saw["gone"] = kernel not in [k["id"] for k in client().list_kernels()]
     return saw
