@@ -57,7 +57,9 @@ struct http_server {
     struct http_conn *conns;
     unsigned n_conns;
     struct http_conn *deadlines[HTTP_DL_NONE];
+    struct http_upgrade *upgrades, *upgrades_over; /* open; and those the owner closed */
     struct http_linger *lingers;
+    unsigned n_upgrades; /* which have no http_conn any more */
     unsigned n_lingers;
     unsigned watched;
     unsigned active;
@@ -83,13 +85,25 @@ struct http_stream {
     bool woken;
 };
 
+struct http_upgrade {
+    struct http_request *req;
+    http_upgrade_fn on_open;
+    void *ctx;
+    int fd;
+    bool open;  /* the 101 is out */
+    bool held;  /* libmicrohttpd has not yet let go of the request */
+    bool over;  /* the owner closed it */
+    bool ended; /* on_close was told */
+    struct http_upgrade *prev, *next;
+};
+
 struct http_set_header {
     char *name;
     char *value;
 };
 
 struct http_request {
-    struct http_conn *conn;
+    struct http_conn *conn; /* NULL: upgraded */
     struct http_server *server;
     enum http_phase phase;
     bool uri_too_long;
@@ -131,6 +145,7 @@ struct http_request {
     int status;          /* 0: not answered */
     struct err *problem; /* the problem that is the answer, while the body still comes */
     struct http_stream stream;
+    struct http_upgrade upgrade;
 };
 
 /* http_server.c */
@@ -164,6 +179,14 @@ enum MHD_Result http_serve_on_access(void *cls, struct MHD_Connection *mhd, cons
 void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
                              enum MHD_RequestTerminationCode code);
 void http_serve_gone(struct http_request *req); /* tells on_gone once */
+/* Tells the owner that the request is over; once. */
+void http_serve_finish(struct http_request *req, bool complete);
+void http_serve_free(struct http_request *req);
+
+/* http_upgrade.c */
+void http_upgrade_released(struct http_upgrade *u); /* libmicrohttpd's connection has ended */
+void http_upgrade_end(struct http_server *s);       /* tells the owners of those that were closed */
+void http_upgrade_end_all(struct http_server *s);
 
 /* http_response.c */
 void http_answer_response(struct http_request *req, int status, const char *type,
@@ -172,5 +195,6 @@ void http_answer_response(struct http_request *req, int status, const char *type
 enum MHD_Result http_answer_queue(struct http_request *req);
 
 /* http_problem.c */
-char *http_problem_text(const struct err *err); /* JSON; the caller frees */
+char *http_problem_text(const struct http_request *req,
+                        const struct err *err); /* JSON; the caller frees */
 int http_problem_status(const struct err *err);

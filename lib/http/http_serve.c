@@ -88,7 +88,7 @@ void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     return req;
 }
 
-static void request_free(struct http_request *req)
+void http_serve_free(struct http_request *req)
 {
     if (req->response)
         MHD_destroy_response(req->response);
@@ -381,8 +381,7 @@ void http_serve_gone(struct http_request *req)
         req->on_gone(req->gone_ctx);
 }
 
-/* Tells the owner that the request is over. */
-static void finish(struct http_request *req, bool complete)
+void http_serve_finish(struct http_request *req, bool complete)
 {
     struct http_server *s = req->server;
     req->dead = true;
@@ -407,8 +406,14 @@ void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_c
     if (!req)
         return;
     struct http_conn *c = req->conn;
+    if (req->upgrade.open) {
+        /* No callback and nothing of libmicrohttpd here: it holds a lock. */
+        c->req = NULL;
+        http_upgrade_released(&req->upgrade);
+        return;
+    }
     if (req->phase != HTTP_AT_URI)
-        finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
+        http_serve_finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
     http_conn_idle(c);
-    request_free(req);
+    http_serve_free(req);
 }
