@@ -25,7 +25,7 @@ def test_kernel_test_passes(one, transport):
     if not one.ours and transport == "ipc":
         pytest.skip("one is enough")
     with native.attached(one, "--transport", transport) as file:
-        saw = programs.python("kernel_test.py", file)
+        saw = programs.python("conformance.py", file)
     assert set(saw["ran"]) == EXPECTED
     assert saw["failed"] == {}, "\n".join(saw["failed"].values())
     assert list(saw["skipped"].values()) == ["History range not supported"], saw["skipped"]

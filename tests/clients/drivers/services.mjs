@@ -129,6 +129,16 @@ async function putFile(settings, kernel, name) {
 
 const boxOf = kernel => '/api/sandboxes/sb-' + kernel.id.slice(0, -3) + '000';
 
+/* [[first, last], …] of numbers that count up by one. */
+function runsOf(numbers) {
+    const runs = [];
+    for (const n of numbers) {
+        if (runs.length && runs.at(-1)[1] === n - 1) runs.at(-1)[1] = n;
+        else runs.push([n, n]);
+    }
+    return runs;
+}
+
 /* A TCP proxy whose WebSockets can be cut and refused. */
 class Cutter {
     constructor(url) {
@@ -396,9 +406,7 @@ i`;
         const result = {
             cut,
             refused: cutter.refused,
-            missing: [...Array(lines).keys()].filter(i => !seen.includes(i)),
-            twice: seen.length - new Set(seen).size,
-            inOrder: seen.every((line, i) => i === 0 || seen[i - 1] <= line),
+            runs: runsOf(seen),
             kinds: ran.outputs.filter(o => o.kind !== 'stream').map(o => o.kind),
             reply: ran.reply,
             after: after.text,

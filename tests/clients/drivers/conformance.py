@@ -1,4 +1,4 @@
-"""jupyter_kernel_test against a kernel that runs: kernel_test.py CONNECTION_FILE
+"""jupyter_kernel_test against a kernel that runs: conformance.py CONNECTION_FILE
 
 Prints which tests passed, failed and were skipped as one line of JSON.
 """
