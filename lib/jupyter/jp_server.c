@@ -143,8 +143,11 @@ static void on_frames(void *ctx, unsigned id, const struct jp_frames *f)
     }
     /* Of a message that is not whole the end is missing, and the guard finds out. */
     s->request.msg.channel = (enum jp_channel)id;
-    if (jp_guard_take(s->guard, &s->request, f->slices, f->whole ? f->n : 0) == 0)
+    int r = jp_guard_take(s->guard, &s->request, f->slices, f->whole ? f->n : 0);
+    if (r == 0)
         s->cfg.on_request(s->cfg.ctx, &s->request);
+    else
+        s->cfg.on_dropped(s->cfg.ctx, (enum err_code)-r);
 }
 
 static void on_round(void *ctx)

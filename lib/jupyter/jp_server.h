@@ -21,6 +21,8 @@ enum { JP_SERVER_FULL = 1 };
 struct jp_server_cfg {
     struct jp_conn *conn; /* for the call only; ports that are 0 are filled in */
     void (*on_request)(void *ctx, const struct jp_request *req);
+    /* One was dropped: ERR_UNAUTHORIZED forged, ERR_CONFLICT replayed, ERR_INVALID malformed. */
+    void (*on_dropped)(void *ctx, enum err_code why);
     void (*on_room)(void *ctx); /* publish again: after JP_SERVER_FULL, and now and then in vain */
     void *ctx;
 };
