@@ -154,13 +154,15 @@ struct http_stream *http_answer_stream(struct http_request *req, int status, con
 void http_stream_wake(struct http_stream *st);
 
 /*
- * Gives the connection away after a 101 (RFC 9110 7.8), with the headers set before, "Upgrade" among
- * them. `on_open` gets the socket, non-blocking, and what the client sent behind its request
- * (borrowed). The socket stays the server's and open until http_upgrade_close(), after which it is
- * not touched any more. The request lives on until the connection has ended: on_close tells it, also
- * when the server is freed; before it returns whoever polls the socket must have stopped.
+ * Gives the connection away after a 101 (RFC 9110 7.8), with the headers set before, "Upgrade"
+ * among them; "Connection: Upgrade" is added. Not for routes with HTTP_BODY_STREAM. `on_open` gets
+ * the socket, non-blocking, and what the client sent behind its request (borrowed). The socket
+ * stays the server's, which does not look at it, and open until http_upgrade_close(). The request
+ * lives on until the connection has ended: on_close tells it, soon after http_upgrade_close() or
+ * when the server is freed; whoever polls the socket must have stopped before it returns. A client
+ * that left before the 101 gets no on_open, only on_close. HTTP/1.0 is answered with a problem.
  */
 struct http_upgrade;
 typedef void (*http_upgrade_fn)(void *ctx, struct http_upgrade *u, int fd, struct slice early);
 void http_answer_upgrade(struct http_request *req, http_upgrade_fn on_open, void *ctx);
-void http_upgrade_close(struct http_upgrade *u);
+void http_upgrade_close(struct http_upgrade *u); /* twice is once; not after on_close */

@@ -57,6 +57,7 @@ struct http_server {
     struct http_conn *conns;
     unsigned n_conns;
     struct http_conn *deadlines[HTTP_DL_NONE];
+    struct http_upgrade *upgrades, *upgrades_over; /* open; and those the owner closed */
     struct http_linger *lingers;
     unsigned n_lingers;
     unsigned watched;
@@ -81,6 +82,15 @@ struct http_stream {
     int64_t length; /* -1: unknown */
     int64_t sent;
     bool woken;
+};
+
+struct http_upgrade {
+    struct http_request *req;
+    http_upgrade_fn on_open;
+    void *ctx;
+    struct MHD_UpgradeResponseHandle *handle; /* NULL: not open yet */
+    bool over;
+    struct http_upgrade *prev, *next;
 };
 
 struct http_set_header {
@@ -131,6 +141,7 @@ struct http_request {
     int status;          /* 0: not answered */
     struct err *problem; /* the problem that is the answer, while the body still comes */
     struct http_stream stream;
+    struct http_upgrade upgrade;
 };
 
 /* http_server.c */
@@ -164,6 +175,12 @@ enum MHD_Result http_serve_on_access(void *cls, struct MHD_Connection *mhd, cons
 void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_cls,
                              enum MHD_RequestTerminationCode code);
 void http_serve_gone(struct http_request *req); /* tells on_gone once */
+/* Tells the owner that the request is over; once. */
+void http_serve_finish(struct http_request *req, bool complete);
+
+/* http_upgrade.c */
+void http_upgrade_end(struct http_server *s); /* tells the owners of those that were closed */
+void http_upgrade_end_all(struct http_server *s);
 
 /* http_response.c */
 void http_answer_response(struct http_request *req, int status, const char *type,

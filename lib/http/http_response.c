@@ -40,7 +40,7 @@ static void set_default(struct http_request *req, const char *name, const char *
 void http_answer_response(struct http_request *req, int status, const char *type,
                           struct MHD_Response *response_take)
 {
-    assert(status >= 200 && status <= 599);
+    assert((status >= 200 && status <= 599) || status == 101);
     if (req->dead || req->status) {
         assert(req->dead);
         MHD_destroy_response(response_take);
@@ -49,7 +49,7 @@ void http_answer_response(struct http_request *req, int status, const char *type
     if (type)
         set_default(req, "Content-Type", type);
     set_default(req, "X-Request-Id", req->id);
-    if (req->server->quiesced)
+    if (req->server->quiesced && status != 101)
         set_default(req, "Connection", "close");
     /* Empty values and those with CR or LF are refused there: the header is then missing. */
     for (size_t i = 0; i < req->n_headers; i++)

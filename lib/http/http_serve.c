@@ -381,8 +381,7 @@ void http_serve_gone(struct http_request *req)
         req->on_gone(req->gone_ctx);
 }
 
-/* Tells the owner that the request is over. */
-static void finish(struct http_request *req, bool complete)
+void http_serve_finish(struct http_request *req, bool complete)
 {
     struct http_server *s = req->server;
     req->dead = true;
@@ -407,8 +406,12 @@ void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_c
     if (!req)
         return;
     struct http_conn *c = req->conn;
-    if (req->phase != HTTP_AT_URI)
-        finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
-    http_conn_idle(c);
+    bool upgraded = req->upgrade.handle != NULL; /* finished before */
+    if (req->phase != HTTP_AT_URI && !upgraded)
+        http_serve_finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
+    if (upgraded)
+        c->req = NULL;
+    else
+        http_conn_idle(c);
     request_free(req);
 }

@@ -32,6 +32,7 @@ static void run(void *ctx)
     s->running = true;
     for (int i = 0; more && i < RUNS_PER_TURN; i++) {
         s->again = false;
+        http_upgrade_end(s);
         MHD_run(s->daemon);
         more = s->again || has_work(s);
     }
@@ -103,8 +104,8 @@ static void set_defaults(struct http_server_cfg *cfg)
 static int start_daemon(struct http_server *s, int fd, struct err *err)
 {
     s->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, http_serve_on_access, s,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, NULL, NULL,
+        http_serve_on_access, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
         s->cfg.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         HTTP_CONN_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_URI_LOG_CALLBACK,
         http_serve_on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
@@ -179,6 +180,7 @@ struct http_server *http_server_free(struct http_server *s)
         return NULL;
     assert(!s->running);
     s->stopping = true;
+    http_upgrade_end_all(s);
     /* libmicrohttpd aborts the program when it is stopped with suspended connections. */
     for (struct http_conn *c = s->conns; c; c = c->next) {
         if (c->req)

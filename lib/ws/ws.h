@@ -1,6 +1,7 @@
 #pragma once
 #include "lib/base/cleanup.h"
 #include "lib/base/err.h"
+#include "lib/base/macros.h"
 #include "lib/base/slice.h"
 
 #include <stdbool.h>
@@ -22,8 +23,9 @@ struct ws_conn;
 
 #define WS_FRAGMENTS_MAX 4096
 #define WS_MESSAGE_MS    120000
-#define WS_CLOSE_MS      2000 /* from our close frame to the end of the connection */
-#define WS_REASON_MAX    123  /* bytes of a close frame's reason */
+#define WS_CLOSE_MS      2000     /* from our close frame to the end of the connection */
+#define WS_REASON_MAX    123      /* bytes of a close frame's reason */
+#define WS_WAITING_MAX   MIB(256) /* sent, not yet with the socket; above, it is cut */
 
 enum ws_role { WS_SERVER, WS_CLIENT };
 enum ws_type { WS_TEXT, WS_BINARY };
@@ -43,9 +45,9 @@ enum {
 };
 
 /*
- * The bytes below the frames. recv and send are read(2) and write(2) that never block: > 0, 0 (recv:
- * the end), or -1 with errno (EAGAIN: not now). want: which of LOOP_READ and LOOP_WRITE the
- * connection waits for; whoever watches tells them by ws_conn_ready().
+ * The bytes below the frames. recv and send are read(2) and write(2) that never block: > 0, 0
+ * (recv: the end), or -1 with errno (EAGAIN: not now). want: which of LOOP_READ and LOOP_WRITE the
+ * connection waits for; whoever watches tells them by ws_conn_ready(). Must outlive the connection.
  */
 struct ws_io {
     ssize_t (*recv)(void *ctx, void *out, size_t max);
@@ -83,9 +85,12 @@ void ws_conn_ready(struct ws_conn *c, int events);
  * for on_drained keeps at most one message (and 256 KiB) in memory.
  */
 void ws_conn_send(struct ws_conn *c, enum ws_type type, const struct slice *parts, size_t n_parts);
-bool ws_conn_may_send(const struct ws_conn *c); /* open, and less than 256 KiB wait */
+bool ws_conn_may_send(const struct ws_conn *c);             /* open, and less than 256 KiB wait */
 void ws_conn_ping(struct ws_conn *c, struct slice payload); /* at most 125 bytes */
-/* Sends a close frame behind what was sent; on_closed comes within WS_CLOSE_MS. Twice is once. */
+/*
+ * Sends a close frame behind what was sent; on_closed comes within WS_CLOSE_MS, messages no more.
+ * Twice is once. WS_CLOSE_NONE sends no code; one that may not be sent goes as WS_CLOSE_INTERNAL.
+ */
 void ws_conn_close(struct ws_conn *c, int code, const char *reason);
 /* Stops reading (the peer's TCP then waits; its pings, too) until resumed. */
 void ws_conn_pause(struct ws_conn *c);
