@@ -142,7 +142,7 @@ static int read_ports(struct jp_conn *ret, const json_t *j, struct err *err)
         if (r < 0)
             return r;
         if (port < 0)
-            return err_field(err, ports[i].name, "%s is missing", ports[i].name);
+            return err_field(err, ports[i].name, "it is missing");
         ret->ports[ports[i].port] = (int)port;
     }
     return 0;
@@ -205,7 +205,9 @@ int jp_conn_file_read(struct jp_conn *ret, const char *path, struct err *err)
         r = jsonx_parse(&j, buf_slice(&text), err);
         if (r == 0)
             r = read_conn(ret, j, err);
-        if (r < 0)
+        if (r < 0 && err && err->field[0])
+            r = err_wrap(err, "connection file %s, %s", path, err->field);
+        else if (r < 0)
             r = err_wrap(err, "connection file %s", path);
     }
     if (text.ptr)
