@@ -96,6 +96,7 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
     cfg->exec_timeout_ms = c->exec_timeout;
     cfg->idle_timeout_ms = c->idle_timeout;
     cfg->unclaimed_timeout_ms = c->unclaimed_timeout;
+    cfg->idle_counts_connections = c->idle_counts_connections;
     cfg->on_expired = on_expired;
     cfg->ctx = p;
     return serve_open_spill(c->spill_fd, c->spill_dir, &cfg->spill_dir_fd, err);

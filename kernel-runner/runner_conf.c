@@ -42,6 +42,8 @@ static const struct conf_option options[] = {
      .max = DAY_MS, .help = "time of an execution that names none"},
     {"idle-timeout", CONF_DURATION, CONF_AT(struct runner_conf, idle_timeout), .def = "1h", .min = 1,
      .max = YEAR_MS, .help = "the sandbox ends itself after this long without use"},
+    {"idle-counts-connections", CONF_BOOL, CONF_AT(struct runner_conf, idle_counts_connections),
+     .def = "false", .help = "attached Jupyter clients are use, also silent ones"},
     {"unclaimed-timeout", CONF_DURATION, CONF_AT(struct runner_conf, unclaimed_timeout), .def = "1h",
      .min = 1, .max = YEAR_MS, .help = "the same for one that nobody claimed"},
     {"start-timeout", CONF_DURATION, CONF_AT(struct runner_conf, start_timeout), .def = "60s", .min = 1,

@@ -7,6 +7,7 @@ struct runner_conf {
     int64_t listen_fd, ready_fd, spill_fd;
     uint64_t memory, files_max, output_limit, output_total;
     int64_t pids;
+    bool idle_counts_connections;
     int64_t exec_timeout, idle_timeout, unclaimed_timeout, start_timeout;
 };
 

@@ -1,7 +1,9 @@
 /* From the socket to the routes. */
 #include "kernel-runner/serve.h"
 
+#include "kernel-runner/attach/attach.h"
 #include "kernel-runner/routes/routes.h"
+#include "lib/api/jupyter_problem.h"
 #include "lib/base/mem.h"
 #include "lib/base/parse.h"
 #include "lib/crypto/crypto.h"
@@ -21,6 +23,7 @@
 struct serve {
     struct runner *runner;
     struct http_server *server;
+    struct attach *attach;
     char *token_hash;
     void (*drained)(void *ctx);
     void *drained_ctx;
@@ -147,6 +150,12 @@ static void after(void *ctx, struct http_request *req, int status, int64_t durat
         loop_defer_post(s->drained_later); /* this request still counts until this returns */
 }
 
+static void problem(void *ctx, const struct http_request *req, json_t *problem)
+{
+    if (jupyter_path(http_path(req)))
+        jupyter_problem(problem);
+}
+
 int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg, struct err *err)
 {
     int fd = -1;
@@ -158,11 +167,13 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
     s->token_hash = mem_dup_str(cfg->token_hash);
     s->drained_later = loop_defer_new(loop, on_drained_later, s);
     runner_set_door(cfg->runner, s);
+    s->attach = attach_new(cfg->runner);
     struct http_server_cfg http = {.routes = runner_routes,
                                    .n_routes = runner_routes_len,
                                    .ctx = cfg->runner,
                                    .before = before,
-                                   .after = after};
+                                   .after = after,
+                                   .problem = problem};
     r = http_server_new(&s->server, loop, fd, &http, err);
     if (r < 0) {
         serve_free(s);
@@ -183,6 +194,7 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
 bool serve_drain(struct serve *s, void (*fn)(void *ctx), void *ctx)
 {
     http_server_quiesce(s->server);
+    attach_close_all(s->attach);
     if (http_server_active(s->server) == 0)
         return false;
     s->drained = fn;
@@ -195,6 +207,7 @@ struct serve *serve_free(struct serve *s)
     if (!s)
         return NULL;
     http_server_free(s->server);
+    attach_free(s->attach);
     loop_defer_free(s->drained_later);
     free(s->token_hash);
     free(s);

@@ -23,6 +23,8 @@ struct runner {
     struct loop_timer *idle;
     bool draining;
     void *door;
+    void *attach;
+    unsigned n_clients, n_sessions;
 
     bool claimed;
     json_t *identity; /* the members of the claim that are given back as they are */
@@ -45,6 +47,10 @@ static const struct metric_desc metric_table[RUNNER_M_COUNT] = {
     [RUNNER_M_QUEUED] = {"caesarion_runner_executions_outstanding", METRIC_GAUGE,
                          "Executions running or waiting"},
     [RUNNER_M_READERS] = {"caesarion_runner_event_readers", METRIC_GAUGE, "Open streams of events"},
+    [RUNNER_M_CLIENTS] = {"caesarion_runner_jupyter_clients", METRIC_GAUGE,
+                          "Jupyter clients attached to kernels"},
+    [RUNNER_M_CLIENT_DROPPED] = {"caesarion_runner_jupyter_messages_dropped_total", METRIC_COUNTER,
+                                 "Messages of or for Jupyter clients that could not be passed on"},
 };
 
 /* ---- clocks ---- */
@@ -59,7 +65,7 @@ static size_t outstanding(const struct runner *r)
     size_t n = 0;
     for (size_t i = 0; i < r->n_queues; i++)
         n += exec_queue_outstanding(r->queues[i]);
-    return n;
+    return r->cfg.idle_counts_connections ? n + r->n_clients : n;
 }
 
 static int64_t idle_limit_ms(const struct runner *r)
@@ -114,6 +120,11 @@ static void on_done(void *ctx, const struct exec *e)
         metrics_observe(r->metrics, RUNNER_M_EXECUTION_SECONDS, 0, exec_duration_ms(e) / 1000);
     if (strcmp(e->status, "kernel_died") == 0)
         metrics_count(r->metrics, RUNNER_M_KERNEL_DEATHS, 0, 1);
+}
+
+static void on_rest(void *ctx)
+{
+    runner_touch(ctx);
 }
 
 static int queue_index(const struct runner *r, const char *id)
@@ -184,6 +195,7 @@ int runner_add_kernel(struct runner *r, const char *cwd, json_t *env, struct ker
                                  .kernel = *ret,
                                  .on_started = on_started,
                                  .on_done = on_done,
+                                 .on_rest = on_rest,
                                  .ctx = r};
     r->queues[r->n_queues++] = exec_queue_new(&cfg);
     return 0;
@@ -399,6 +411,70 @@ struct metrics *runner_metrics(struct runner *r)
 struct file_root *runner_file_root(struct runner *r)
 {
     return r->files;
+}
+
+void runner_end(struct runner *r, const char *why)
+{
+    r->cfg.on_expired(r->cfg.ctx, why);
+}
+
+const char *runner_id(const struct runner *r)
+{
+    return r->cfg.id;
+}
+
+int64_t runner_created_at(const struct runner *r)
+{
+    return r->created_at;
+}
+
+int64_t runner_last_activity(const struct runner *r)
+{
+    return r->last_activity_at;
+}
+
+const json_t *runner_identity(const struct runner *r)
+{
+    return r->identity;
+}
+
+json_t *runner_labels(struct runner *r)
+{
+    json_t *labels = json_object_get(r->identity, "labels");
+    if (labels)
+        return labels;
+    labels = json_object();
+    json_object_set_new(r->identity, "labels", labels);
+    return labels;
+}
+
+unsigned runner_next_session(struct runner *r)
+{
+    return r->n_sessions++ & 0xFFFU;
+}
+
+void runner_set_attach(struct runner *r, void *attach)
+{
+    r->attach = attach;
+}
+
+void *runner_attach(struct runner *r)
+{
+    return r->attach;
+}
+
+void runner_client_came(struct runner *r)
+{
+    r->n_clients++;
+    metrics_add(r->metrics, RUNNER_M_CLIENTS, 0, 1);
+}
+
+void runner_client_left(struct runner *r)
+{
+    r->n_clients--;
+    metrics_add(r->metrics, RUNNER_M_CLIENTS, 0, -1);
+    if (r->cfg.idle_counts_connections)
+        runner_touch(r);
 }
 
 void runner_set_door(struct runner *r, void *door)

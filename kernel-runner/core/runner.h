@@ -20,6 +20,7 @@ struct runner_cfg {
     uint64_t total_output_bytes; /* per sandbox */
     int spill_dir_fd;            /* taken over; -1: none */
     int64_t exec_timeout_ms, idle_timeout_ms, unclaimed_timeout_ms;
+    bool idle_counts_connections;                   /* attached clients keep it from idling out */
     void (*on_expired)(void *ctx, const char *why); /* the sandbox's time is over */
     void *ctx;
 };
@@ -30,6 +31,8 @@ enum runner_metric {
     RUNNER_M_KERNEL_DEATHS,
     RUNNER_M_QUEUED,
     RUNNER_M_READERS,
+    RUNNER_M_CLIENTS,
+    RUNNER_M_CLIENT_DROPPED,
     RUNNER_M_COUNT
 };
 
@@ -67,5 +70,18 @@ int runner_execute(struct runner *r, const char *id, const char *body_hash,
 /* Gives a warm sandbox its identity; once, or again with the same owner (a repeated claim). */
 int runner_claim(struct runner *r, const json_t *body, struct err *err);
 json_t *runner_sandbox_json(struct runner *r, bool with_kernel); /* caller owns */
+/* The sandbox's time is over: ends the runner, as the clocks do. */
+void runner_end(struct runner *r, const char *why);
+const char *runner_id(const struct runner *r);
+int64_t runner_created_at(const struct runner *r);     /* wall µs */
+int64_t runner_last_activity(const struct runner *r);  /* wall µs */
+const json_t *runner_identity(const struct runner *r); /* what the claim said; borrowed */
+json_t *runner_labels(struct runner *r);               /* borrowed; may be changed */
+unsigned runner_next_session(struct runner *r);        /* 0…4095, round and round */
+/* What serves Jupyter clients (attach.h); borrowed. */
+void runner_set_attach(struct runner *r, void *attach);
+void *runner_attach(struct runner *r);
+void runner_client_came(struct runner *r); /* a Jupyter client's connection */
+void runner_client_left(struct runner *r);
 /* A request that is not a GET, or a notebook's message: the idle clock starts anew. */
 void runner_touch(struct runner *r);

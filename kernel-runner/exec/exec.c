@@ -40,6 +40,7 @@ struct exec *exec_free(struct exec *e)
     exec_request_free(e->request);
     event_log_free(e->log);
     buf_done(&e->late);
+    free(e->msg_id);
     free(e->status);
     free(e->error_json);
     free(e->user_expressions);
@@ -151,32 +152,6 @@ static void put_output(struct exec *e, struct slice output)
     buf_done(&line);
 }
 
-/* Bytes of escaped text up to `max` that cut neither an escape sequence nor a character. */
-static size_t cut_escaped(struct slice s, size_t max)
-{
-    if (s.len <= max)
-        return s.len;
-    size_t i = 0;
-    while (i < max) {
-        const char *esc = memchr(s.ptr + i, '\\', max - i);
-        if (!esc) {
-            i = max;
-            break;
-        }
-        size_t at = (size_t)(esc - s.ptr);
-        size_t len = s.ptr[at + 1] == 'u' ? 6 : 2;
-        /* A surrogate pair stays together. */
-        if (len == 6 && (s.ptr[at + 2] | 0x20) == 'd' && strchr("89abAB", s.ptr[at + 3]))
-            len = 12;
-        if (at + len > max)
-            return at ? at : len;
-        i = at + len;
-    }
-    while (i > 0 && ((unsigned char)s.ptr[i] & 0xC0) == 0x80)
-        i--;
-    return i;
-}
-
 static bool is_string(struct slice json)
 {
     return json.len >= 2 && json.ptr[0] == '"';
@@ -233,7 +208,7 @@ static void on_stream(struct exec *e, struct slice content)
     const char *which = slice_eq_str(name, "\"stderr\"") ? "stderr" : "stdout";
     struct slice rest = unquote(text);
     while (rest.len) {
-        size_t n = cut_escaped(rest, LIMIT_STREAM_EVENT_BYTES);
+        size_t n = jsonx_cut(rest, LIMIT_STREAM_EVENT_BYTES);
         put_stream_piece(e, which, slice_make(rest.ptr, n));
         rest = slice_make(rest.ptr + n, rest.len - n);
     }

@@ -43,6 +43,8 @@ struct exec {
     bool got_busy, got_input, got_reply, got_idle, reply_aborted, reply_failed;
     bool started_put; /* the `started` event is written */
     bool malformed;   /* a message of it was; it is logged */
+    bool notebook;    /* a notebook client's, not the API's */
+    char *msg_id;     /* of its execute_request where that is not its id, or NULL */
     bool truncated;
     uint64_t truncated_bytes;
     char *status;           /* the verdict once done */

@@ -8,9 +8,13 @@
  *
  * The channels are separate connections: a request for input can overtake the IOPub messages that
  * the same cell sent before it. It waits in `asked` until the cell is seen to run.
+ *
+ * A notebook's failing cell makes ipykernel abort what it has queued, for a moment after the reply,
+ * too: an execution of ours that comes in that moment is aborted unrun, and is sent again.
  */
 #include "kernel-runner/exec/exec_queue.h"
 
+#include "kernel-runner/exec/exec_notebook.h"
 #include "lib/api/limits.h"
 #include "lib/base/buf.h"
 #include "lib/base/log.h"
@@ -20,10 +24,14 @@
 
 struct exec_queue {
     struct exec_queue_cfg cfg;
+    struct kernel_listener listener;
+    struct exec_notebook *notebook;
     struct exec *current;
     struct exec *waiting;
     unsigned n_waiting;
-    int64_t timeout_ms; /* of the current one */
+    size_t n_foreign;
+    struct loop_timer *held; /* an interrupt for a notebook's cell that is not yet seen to run */
+    int64_t timeout_ms;      /* of the current one */
     struct loop_timer *timer;
     bool closing;
     bool has_asked;
@@ -69,10 +77,26 @@ static void end_current(struct exec_queue *q, const char *status, const char *er
         end_waiting(q, "aborted");
 }
 
+static int send_to_kernel(struct exec_queue *q, struct exec *e);
+
+/* Aborted by another's failure, before it ran. */
+static bool was_passed_over(const struct exec *e)
+{
+    return e->reply_aborted && !e->got_input && e->stop == EXEC_STOP_NONE;
+}
+
+static bool send_again(struct exec_queue *q, struct exec *e)
+{
+    if (!was_passed_over(e) || send_to_kernel(q, e) < 0)
+        return false;
+    e->got_busy = e->got_reply = e->got_idle = e->reply_aborted = false;
+    return true;
+}
+
 static void check_rest(struct exec_queue *q)
 {
     struct exec *e = q->current;
-    if (!e->got_reply || !e->got_idle)
+    if (!e->got_reply || !e->got_idle || send_again(q, e))
         return;
     exec_put_started(e);
     end_current(q, exec_verdict(e), NULL);
@@ -175,7 +199,8 @@ static int send_to_kernel(struct exec_queue *q, struct exec *e)
 static void pump(struct exec_queue *q)
 {
     struct exec *e = q->waiting;
-    if (q->closing || q->current || !e || !kernel_state_live(kernel_state(q->cfg.kernel)))
+    if (q->closing || q->current || q->n_foreign || !e ||
+        !kernel_state_live(kernel_state(q->cfg.kernel)))
         return;
     e->generation = kernel_generation(q->cfg.kernel);
     if (send_to_kernel(q, e) < 0)
@@ -201,7 +226,8 @@ int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeou
         return err_set(err, ERR_GENERATION_MISMATCH,
                        "the kernel is at generation %u, not %lld: its state was reset", generation,
                        (long long)e->request->generation);
-    bool must_wait = q->current || q->waiting || !kernel_state_live(kernel_state(q->cfg.kernel));
+    bool must_wait =
+        q->current || q->waiting || q->n_foreign || !kernel_state_live(kernel_state(q->cfg.kernel));
     if (must_wait && q->n_waiting >= LIMIT_EXEC_QUEUE)
         return err_set(err, ERR_LIMIT, "%d executions wait for this kernel already",
                        LIMIT_EXEC_QUEUE);
@@ -213,7 +239,7 @@ int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeou
     DL_APPEND(q->waiting, e);
     q->n_waiting++;
     if (must_wait)
-        exec_put_queued(e, q->n_waiting + (q->current ? 1 : 0));
+        exec_put_queued(e, q->n_waiting + (q->current || q->n_foreign ? 1 : 0));
     pump(q);
     return 0;
 }
@@ -307,12 +333,31 @@ static void on_current_iopub(struct exec_queue *q, struct exec *e, const struct 
     exec_store_trim(q->cfg.store);
 }
 
+static void let_interrupt_go(void *ctx)
+{
+    struct exec_queue *q = ctx;
+    loop_timer_stop(q->held);
+    kernel_interrupt(q->cfg.kernel);
+}
+
+/* What is not about an execution of the API may be about a notebook's. */
+static void on_foreign_msg(struct exec_queue *q, const struct jp_msg *msg)
+{
+    if (msg->kind == JP_EXECUTE_INPUT && loop_timer_active(q->held))
+        let_interrupt_go(q);
+    exec_notebook_on_msg(q->notebook, msg);
+}
+
 static void on_msg(void *ctx, const struct jp_msg *msg)
 {
     struct exec_queue *q = ctx;
-    struct exec *e = msg->parent_id[0] ? exec_of(q, msg->parent_id) : NULL;
-    if (!e)
+    /* Requests of clients bear their tag; ours have none. */
+    bool tagged = msg->channel != JP_IOPUB && msg->ident.len > 0;
+    struct exec *e = msg->parent_id[0] && !tagged ? exec_of(q, msg->parent_id) : NULL;
+    if (!e || e->notebook) {
+        on_foreign_msg(q, msg);
         return;
+    }
     if (e != q->current) {
         if (msg->channel == JP_IOPUB)
             exec_on_iopub(e, msg);
@@ -365,6 +410,8 @@ static void on_down(void *ctx, const struct kernel_death *death)
     struct exec_queue *q = ctx;
     _cleanup_(freep) char *error = death_error(death);
     struct exec *e = q->current;
+    loop_timer_stop(q->held);
+    exec_notebook_on_down(q->notebook, death, error);
     if (e) {
         exec_put_started(e);
         e->generation = death->generation;
@@ -384,6 +431,10 @@ void exec_queue_cancel(struct exec_queue *q, struct exec *e)
 {
     if (e->state == EXEC_DONE)
         return;
+    if (e->notebook) {
+        exec_notebook_cancel(q->notebook, e);
+        return;
+    }
     if (e == q->current) {
         stop_current(q, EXEC_STOP_CANCEL);
         return;
@@ -395,10 +446,32 @@ void exec_queue_cancel(struct exec_queue *q, struct exec *e)
 
 void exec_queue_interrupt(struct exec_queue *q)
 {
-    if (q->current)
+    if (q->current) {
         stop_current(q, EXEC_STOP_INTERRUPT);
+        return;
+    }
+    exec_notebook_interrupted(q->notebook);
+    /* Silent ones and comm messages announce nothing: they are not waited for long. */
+    if (q->n_foreign && !exec_notebook_running(q->notebook))
+        loop_timer_start(q->held, EXEC_HOLD_MS, 0);
     else
         kernel_interrupt(q->cfg.kernel);
+}
+
+void exec_queue_foreign_begin(struct exec_queue *q)
+{
+    q->n_foreign++;
+}
+
+void exec_queue_foreign_end(struct exec_queue *q, size_t n)
+{
+    q->n_foreign -= MIN(n, q->n_foreign);
+    if (q->n_foreign)
+        return;
+    loop_timer_stop(q->held);
+    if (q->cfg.on_rest)
+        q->cfg.on_rest(q->cfg.ctx);
+    pump(q);
 }
 
 void exec_queue_restart(struct exec_queue *q)
@@ -406,6 +479,7 @@ void exec_queue_restart(struct exec_queue *q)
     struct exec *e = q->current;
     if (e && e->stop == EXEC_STOP_NONE)
         e->stop = EXEC_STOP_RESTART;
+    exec_notebook_restarted(q->notebook);
     kill_kernel(q);
 }
 
@@ -431,6 +505,7 @@ int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, s
 void exec_queue_cancel_all(struct exec_queue *q)
 {
     q->closing = true;
+    exec_notebook_cancel_all(q->notebook);
     end_waiting(q, "cancelled");
     if (q->current)
         end_current(q, "cancelled", NULL);
@@ -441,10 +516,12 @@ struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg)
     struct exec_queue *q = MEM_NEW(struct exec_queue);
     q->cfg = *cfg;
     q->timer = loop_timer_new(cfg->loop, on_timer, q);
+    q->held = loop_timer_new(cfg->loop, let_interrupt_go, q);
     buf_init(&q->asked, ASKED_MAX_BYTES);
-    struct kernel_events events = {
+    q->notebook = exec_notebook_new(cfg);
+    q->listener.events = (struct kernel_events){
         .on_msg = on_msg, .on_ready = on_ready, .on_down = on_down, .ctx = q};
-    kernel_set_events(cfg->kernel, &events);
+    kernel_listen(cfg->kernel, &q->listener);
     return q;
 }
 
@@ -453,8 +530,10 @@ struct exec_queue *exec_queue_free(struct exec_queue *q)
     if (!q)
         return NULL;
     exec_queue_cancel_all(q);
-    kernel_set_events(q->cfg.kernel, &(struct kernel_events){0});
+    kernel_unlisten(q->cfg.kernel, &q->listener);
+    exec_notebook_free(q->notebook);
     loop_timer_free(q->timer);
+    loop_timer_free(q->held);
     buf_done(&q->asked);
     free(q);
     return NULL;
@@ -467,5 +546,5 @@ struct kernel *exec_queue_kernel(struct exec_queue *q)
 
 size_t exec_queue_outstanding(const struct exec_queue *q)
 {
-    return q->n_waiting + (q->current ? 1 : 0);
+    return q->n_waiting + (q->current ? 1 : 0) + q->n_foreign;
 }

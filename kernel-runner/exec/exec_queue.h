@@ -3,9 +3,10 @@
 #include "kernel-runner/kernel/kernel.h"
 
 /*
- * The API executions of one kernel: one at a time, first come first served. Owns the kernel's
- * events. It guarantees that every execution it took gets its one `done` in bounded time: by reply
- * and idle, by timeout and kill, or by the kernel's death.
+ * The API executions of one kernel: one at a time, first come first served, and the record of what
+ * notebook clients run on it beside them (exec_notebook.h). It guarantees that every execution it
+ * took gets its one `done` in bounded time: by reply and idle, by timeout and kill, or by the
+ * kernel's death.
  */
 struct exec_queue;
 
@@ -16,17 +17,29 @@ struct exec_queue_cfg {
     /* Something began or ended, for idle clocks and metrics. May be NULL. */
     void (*on_started)(void *ctx, const struct exec *e);
     void (*on_done)(void *ctx, const struct exec *e);
+    /* The last request of a notebook client was answered. May be NULL. */
+    void (*on_rest)(void *ctx);
     void *ctx;
 };
 
 #define EXEC_START_GRACE_MS 2000 /* sent, nothing ahead, no busy: its clock starts all the same */
+#define EXEC_HOLD_MS        100  /* an interrupt waits this long for a notebook's cell to be seen */
 #define EXEC_KILL_GRACE_MS  2000 /* interrupted, not at rest: the kernel is killed */
 
 struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg);
 /* Ends what runs and waits (`cancelled`), and lets go of the kernel. NULL ok. */
 struct exec_queue *exec_queue_free(struct exec_queue *q);
 struct kernel *exec_queue_kernel(struct exec_queue *q);
-size_t exec_queue_outstanding(const struct exec_queue *q); /* running and waiting */
+/* Running and waiting, and requests of notebook clients that are not answered. */
+size_t exec_queue_outstanding(const struct exec_queue *q);
+
+/*
+ * Requests of notebook clients on the kernel's main shell: they go straight there, and while one is
+ * unanswered no execution of the API is sent. Every one that began ends, also by the kernel's
+ * death.
+ */
+void exec_queue_foreign_begin(struct exec_queue *q);
+void exec_queue_foreign_end(struct exec_queue *q, size_t n);
 
 /*
  * Queues e, whose clock will be default_timeout_ms unless it has its own. ERR_LIMIT: 256 wait;

@@ -19,9 +19,9 @@
 struct exec_store {
     struct exec_store_cfg cfg;
     struct event_log_store logs;
-    struct exec *all;      /* uthash */
-    struct exec *finished; /* utlist, oldest first */
-    unsigned n_finished;
+    struct exec *all;                 /* uthash */
+    struct exec *finished;            /* utlist, oldest first */
+    unsigned n_finished[2];           /* the API's, notebooks' */
     char (*expired)[ID_EXEC_MAX + 1]; /* ring */
     size_t n_expired;
     struct loop_timer *timer;
@@ -32,12 +32,20 @@ static void expire(struct exec_store *s, struct exec *e)
 {
     HASH_DEL(s->all, e);
     DL_DELETE(s->finished, e);
-    s->n_finished--;
+    s->n_finished[e->notebook]--;
     memcpy(s->expired[s->n_expired % LIMIT_EXPIRED_IDS], e->id, sizeof(e->id));
     s->n_expired++;
     e->expired = true;
     if (e->readers == 0)
         exec_free(e);
+}
+
+static struct exec *oldest_finished(struct exec_store *s, bool notebook)
+{
+    struct exec *e = s->finished;
+    while (e->notebook != notebook)
+        e = e->next;
+    return e;
 }
 
 int64_t exec_store_expire(struct exec_store *s, int64_t now_us)
@@ -126,9 +134,9 @@ int exec_store_lookup(struct exec_store *s, const char *id, struct exec **ret, s
 void exec_store_finished(struct exec_store *s, struct exec *e)
 {
     DL_APPEND(s->finished, e);
-    s->n_finished++;
-    if (s->n_finished > LIMIT_EXECS_KEPT)
-        expire(s, s->finished);
+    unsigned kept = e->notebook ? LIMIT_NOTEBOOK_EXECS_KEPT : LIMIT_EXECS_KEPT;
+    if (++s->n_finished[e->notebook] > kept)
+        expire(s, oldest_finished(s, e->notebook));
     if (!loop_timer_active(s->timer))
         loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
     if (event_log_bytes(e->log) >= LARGE_LOG_BYTES)

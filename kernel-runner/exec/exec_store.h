@@ -3,8 +3,9 @@
 
 /*
  * Every execution this sandbox knows, by id, and the retention: finished ones are kept until there
- * are LIMIT_EXECS_KEPT newer, or 15 minutes, or their logs need the room; then their ids answer
- * ERR_EXPIRED for a while.
+ * are LIMIT_EXECS_KEPT newer (of notebooks LIMIT_NOTEBOOK_EXECS_KEPT, so that neither pushes out
+ * the other), or 15 minutes, or their logs need the room; then their ids answer ERR_EXPIRED for a
+ * while.
  */
 struct exec_store;
 

@@ -1,22 +1,17 @@
 /*
- * O_TMPFILE has no way to replace a file, so the bytes wait under a hidden random name in the
- * target's folder. The folder is held by descriptor from the check to the rename: user code may
- * move it meanwhile, but cannot make us write elsewhere.
+ * A file_temp whose slow part (folders, room) runs on the pool, and whose writes are the loop's.
+ * Preparation and upload end in either order: the later one frees.
  */
 #include "kernel-runner/files/file_put.h"
 
 #include "kernel-runner/files/file_job.h"
 #include "kernel-runner/files/file_root.h"
-#include "kernel-runner/files/file_usage.h"
+#include "kernel-runner/files/file_temp.h"
 #include "lib/base/mem.h"
 #include "lib/base/path.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/random.h>
-#include <sys/statvfs.h>
 
 struct file_put {
     struct file_job *job; /* while preparing */
@@ -24,109 +19,15 @@ struct file_put {
     void *ctx;
 
     char *root_path, *path;
-    const char *name; /* last part of path */
-    uint64_t max_bytes, room, written;
     int64_t length;
-    int root_fd, folder_fd, fd;
-    size_t made; /* see file_make_parent() */
-    char temp[64];
-    bool committed;
+    struct file_temp temp;
     bool failed; /* the preparation, with err */
     struct err err;
 };
 
-/* ---- preparation, on the pool ---- */
-
-static int check_target(const struct file_put *p, struct err *err)
-{
-    struct stat st;
-    if (strncmp(p->name, FILE_UPLOAD_PREFIX, strlen(FILE_UPLOAD_PREFIX)) == 0)
-        return err_field(err, "path", "names that begin with " FILE_UPLOAD_PREFIX " are reserved");
-    if (fstatat(p->folder_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return errno == ENOENT ? 0 : err_errno(err, "cannot look at the file");
-    if (S_ISDIR(st.st_mode))
-        return err_set(err, ERR_CONFLICT, "it is a directory");
-    if (!S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode))
-        return err_set(err, ERR_CONFLICT, "it is not a regular file");
-    return 0;
-}
-
-static int no_space(const struct file_put *p, struct err *err)
-{
-    return err_set(err, ERR_NO_SPACE, "the files may take %llu bytes together; %llu are left",
-                   (unsigned long long)p->max_bytes, (unsigned long long)p->room);
-}
-
-/* A file system that is itself no larger than the limit needs no counting: it says ENOSPC. */
-static int check_room(struct file_put *p, struct err *err)
-{
-    struct statvfs fs;
-    p->room = p->max_bytes;
-    if (fstatvfs(p->root_fd, &fs) < 0 || (uint64_t)fs.f_blocks * fs.f_frsize > p->max_bytes) {
-        uint64_t used = file_usage(p->root_fd, p->max_bytes);
-        p->room = used < p->max_bytes ? p->max_bytes - used : 0;
-    }
-    return p->length > 0 && (uint64_t)p->length > p->room ? no_space(p, err) : 0;
-}
-
-static int make_temp(struct file_put *p, struct err *err)
-{
-    for (int i = 0; i < 8; i++) {
-        uint64_t random = 0;
-        if (getrandom(&random, sizeof(random), 0) != (ssize_t)sizeof(random))
-            return err_errno(err, "no randomness");
-        snprintf(p->temp, sizeof(p->temp), FILE_UPLOAD_PREFIX "%016llx",
-                 (unsigned long long)random);
-        p->fd = openat(p->folder_fd, p->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                       0644);
-        if (p->fd >= 0 || errno != EEXIST)
-            break;
-    }
-    if (p->fd < 0) {
-        p->temp[0] = '\0';
-        return err_errno(err, "cannot make a file");
-    }
-    return 0;
-}
-
-static int prepare(struct file_put *p, struct err *err)
-{
-    int r = file_root_open_dir(p->root_path, &p->root_fd, err);
-    if (r == 0)
-        r = check_room(p, err);
-    if (r == 0)
-        r = file_make_parent(p->root_fd, p->path, &p->folder_fd, &p->name, &p->made, err);
-    if (r == 0)
-        r = check_target(p, err);
-    return r == 0 ? make_temp(p, err) : r;
-}
-
-static void on_work(void *data)
-{
-    struct file_put *p = data;
-    p->failed = prepare(p, &p->err) < 0;
-    if (!p->made && p->root_fd >= 0) /* only needed to take folders back */
-        close(TAKE_FD(p->root_fd));
-}
-
-/* ---- the loop's thread again ---- */
-
-static void take_back(struct file_put *p)
-{
-    if (p->committed)
-        return;
-    if (p->temp[0])
-        unlinkat(p->folder_fd, p->temp, 0);
-    if (p->made)
-        file_remove_made(p->root_fd, p->path, p->made);
-}
-
 static void put_free(struct file_put *p)
 {
-    take_back(p);
-    closep(&p->fd);
-    closep(&p->folder_fd);
-    closep(&p->root_fd);
+    file_temp_done(&p->temp);
     free(p->root_path);
     free(p->path);
     free(p);
@@ -140,7 +41,8 @@ struct prepare_job {
 
 static void on_job_work(void *data)
 {
-    on_work(((struct prepare_job *)data)->put);
+    struct file_put *p = ((struct prepare_job *)data)->put;
+    p->failed = file_temp_open(&p->temp, p->length, &p->err) < 0;
 }
 
 static void on_job_done(void *data)
@@ -174,9 +76,12 @@ int file_put_start(struct file_put **ret, const struct file_root *root, const ch
     p->ctx = ctx;
     p->root_path = mem_dup_str(file_root_path(root));
     p->path = mem_dup_str(path);
-    p->max_bytes = file_root_max_bytes(root);
     p->length = length;
-    p->root_fd = p->folder_fd = p->fd = -1;
+    file_temp_init(&p->temp);
+    p->temp.root_path = p->root_path;
+    p->temp.path = p->path;
+    p->temp.max_bytes = file_root_max_bytes(root);
+    p->temp.make_folders = true;
     struct prepare_job *j = MEM_NEW(struct prepare_job);
     j->put = p;
     r = file_job_start(&p->job, file_root_loop(root), &type, j, err);
@@ -187,53 +92,14 @@ int file_put_start(struct file_put **ret, const struct file_root *root, const ch
 
 int file_put_write(struct file_put *p, const void *data, size_t len, struct err *err)
 {
-    assert(!p->job && p->fd >= 0 && len <= FILE_PUT_CHUNK);
-    if (len > p->room - p->written)
-        return no_space(p, err);
-    const char *next = data;
-    while (len > 0) {
-        ssize_t n = write(p->fd, next, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(err, "cannot write the file");
-        next += n;
-        len -= (size_t)n;
-        p->written += (size_t)n;
-    }
-    return 0;
-}
-
-/* First without replacing, so that of two uploads at once only one says it made the file. */
-static int rename_temp(const struct file_put *p, bool *ret_created)
-{
-    *ret_created = true;
-    if (renameat2(p->folder_fd, p->temp, p->folder_fd, p->name, RENAME_NOREPLACE) == 0)
-        return 0;
-    if (errno == EINVAL || errno == ENOSYS) { /* a file system that cannot */
-        struct stat st;
-        *ret_created = fstatat(p->folder_fd, p->name, &st, AT_SYMLINK_NOFOLLOW) < 0;
-    } else if (errno == EEXIST) {
-        *ret_created = false;
-    } else {
-        return -1;
-    }
-    return renameat(p->folder_fd, p->temp, p->folder_fd, p->name);
+    assert(!p->job && len <= FILE_PUT_CHUNK);
+    return file_temp_write(&p->temp, data, len, err);
 }
 
 int file_put_commit(struct file_put *p, bool *ret_created, struct stat *ret_stat, struct err *err)
 {
-    assert(!p->job && p->fd >= 0 && !p->committed);
-    /* Some file systems report a lost write only here. */
-    if (fstat(p->fd, ret_stat) < 0 || close(TAKE_FD(p->fd)) < 0)
-        return err_errno(err, "cannot write the file");
-    if (rename_temp(p, ret_created) < 0) {
-        if (errno == ENOENT)
-            return err_set(err, ERR_CONFLICT, "the folder was removed during the upload");
-        return err_errno(err, "cannot put the file in its place");
-    }
-    p->committed = true;
-    return 0;
+    assert(!p->job);
+    return file_temp_commit(&p->temp, ret_created, ret_stat, err);
 }
 
 struct file_put *file_put_free(struct file_put *p)

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 static void add_dir(int parent, const char *name, unsigned depth, uint64_t max, uint64_t *sum)
 {
@@ -34,4 +35,19 @@ uint64_t file_usage(int dir_fd, uint64_t max)
     uint64_t sum = 0;
     add_dir(dir_fd, ".", 0, max, &sum);
     return sum;
+}
+
+uint64_t file_room(int root_fd, uint64_t max_bytes)
+{
+    struct statvfs fs;
+    if (fstatvfs(root_fd, &fs) == 0 && (uint64_t)fs.f_blocks * fs.f_frsize <= max_bytes)
+        return max_bytes;
+    uint64_t used = file_usage(root_fd, max_bytes);
+    return used < max_bytes ? max_bytes - used : 0;
+}
+
+int file_no_space(uint64_t max_bytes, uint64_t room, struct err *err)
+{
+    return err_set(err, ERR_NO_SPACE, "the files may take %llu bytes together; %llu are left",
+                   (unsigned long long)max_bytes, (unsigned long long)room);
 }

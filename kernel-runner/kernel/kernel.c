@@ -1,6 +1,7 @@
 /*
- * The kernel state machine and what happens on its edges. Messages of the process go to the owner's
- * events, except the answers to our own silent requests, whose ids begin with INTERNAL_ID.
+ * The kernel state machine and what happens on its edges. Messages of the process go to the
+ * listeners, except the answers to our own silent requests, whose ids begin with `own_id`: random,
+ * so that no client's request is taken for one.
  */
 #include "kernel-runner/kernel/kernel.h"
 
@@ -11,12 +12,13 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/utf8.h"
+#include "lib/crypto/crypto.h"
 
 #include <assert.h>
 #include <string.h>
 #include <utlist.h>
 
-#define INTERNAL_ID "caesarion-"
+#define OWN_ID_SIZE 24
 #define OWN_WAIT_MS 5000 /* for our own requests; what waits for them goes on all the same */
 
 struct kernel_wait {
@@ -35,7 +37,9 @@ struct kernel {
     json_t *env;
     size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
     void *others_ctx;
-    struct kernel_events events;
+    struct kernel_listener *listeners;
+    struct kernel_listener *told_next; /* where telling goes on, so that listeners may leave */
+    char own_id[OWN_ID_SIZE];
 
     enum kernel_state state;
     unsigned generation;
@@ -43,13 +47,19 @@ struct kernel {
     struct kernel_proc *proc;
     bool oom;
     bool wanted_stop;
+    bool final; /* no process follows the one that ends */
+    bool ended;
     bool ever_ready;
+    bool probing;
+    char session[JP_ID_SIZE];
+    int64_t last_activity_at;
     int64_t deaths_ms[KERNEL_DEATHS_MAX];
     unsigned n_deaths;
     char *words;
 
     unsigned own_pending; /* requests of ours that are under way: not settled before */
     struct loop_timer *own_timer;
+    struct loop_timer *exit_timer; /* kernel_expect_exit() */
     struct loop_defer *settled;
     struct kernel_wait *waits;
 };
@@ -108,11 +118,23 @@ void kernel_wait_cancel(struct kernel_wait *w)
 
 /* ---- messages ---- */
 
+/* Introspection does not make a kernel busy: Jupyter Server's list of what it does not track. */
+static bool is_tracked(const char *request_type)
+{
+    static const char *const untracked[] = {
+        "kernel_info_request", "comm_info_request", "shutdown_request",
+        "interrupt_request",   "debug_request",     "input_request",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(untracked); i++)
+        if (strcmp(request_type, untracked[i]) == 0)
+            return false;
+    return request_type[0] != '\0';
+}
+
 static void note_status(struct kernel *k, const struct jp_msg *msg)
 {
     struct slice state = jsonx_find(msg->content, "execution_state");
-    /* Introspection does not make a kernel busy (as Jupyter Server has it). */
-    if (strcmp(msg->parent_type, "execute_request") != 0 || !kernel_state_live(k->state))
+    if (!is_tracked(msg->parent_type) || !kernel_state_live(k->state))
         return;
     if (slice_eq_str(state, "\"busy\""))
         move(k, KERNEL_EV_BUSY);
@@ -133,26 +155,84 @@ static void own_over(void *ctx)
     loop_defer_post(k->settled);
 }
 
+/* Calls the event of each listener; `fn` picks and calls it. A listener may leave meanwhile. */
+static void tell(struct kernel *k, void (*fn)(const struct kernel_events *e, const void *arg),
+                 const void *arg)
+{
+    struct kernel_listener *outer = k->told_next;
+    for (struct kernel_listener *l = k->listeners; l; l = k->told_next) {
+        k->told_next = l->next;
+        fn(&l->events, arg);
+    }
+    k->told_next = outer;
+}
+
+static void tell_msg(const struct kernel_events *e, const void *msg)
+{
+    if (e->on_msg)
+        e->on_msg(e->ctx, msg);
+}
+
+static void tell_ready(const struct kernel_events *e, const void *arg)
+{
+    if (e->on_ready)
+        e->on_ready(e->ctx);
+}
+
+static void tell_down(const struct kernel_events *e, const void *death)
+{
+    if (e->on_down)
+        e->on_down(e->ctx, death);
+}
+
+static void tell_probed(const struct kernel_events *e, const void *arg)
+{
+    if (e->on_probed)
+        e->on_probed(e->ctx);
+}
+
+static void tell_gone(const struct kernel_events *e, const void *arg)
+{
+    if (e->on_gone)
+        e->on_gone(e->ctx);
+}
+
+/* An answer to a request of ours. */
+static void on_own_msg(struct kernel *k, const struct jp_msg *msg)
+{
+    if (msg->kind == JP_EXECUTE_REPLY && k->own_pending && --k->own_pending == 0)
+        own_over(k);
+    if (msg->kind == JP_KERNEL_INFO_REPLY && k->probing) {
+        k->probing = false;
+        tell(k, tell_probed, NULL);
+    }
+}
+
 static void on_proc_msg(void *ctx, const struct jp_msg *msg)
 {
     struct kernel *k = ctx;
-    if (strncmp(msg->parent_id, INTERNAL_ID, strlen(INTERNAL_ID)) == 0) {
-        if (msg->kind == JP_EXECUTE_REPLY && k->own_pending && --k->own_pending == 0)
-            own_over(k);
+    if (strncmp(msg->parent_id, k->own_id, strlen(k->own_id)) == 0) {
+        on_own_msg(k, msg);
         return;
     }
+    kernel_touch(k);
     if (msg->kind == JP_STATUS)
         note_status(k, msg);
     if (msg->kind == JP_EXECUTE_INPUT || msg->kind == JP_EXECUTE_REPLY)
         note_count(k, msg);
-    if (k->events.on_msg)
-        k->events.on_msg(k->events.ctx, msg);
+    tell(k, tell_msg, msg);
 }
 
 /* ---- our own requests ---- */
 
-static void send_own(struct kernel *k, const char *id, const char *code, bool silent)
+static char *own_id(const struct kernel *k, const char *what)
 {
+    return mem_printf("%s%s", k->own_id, what);
+}
+
+static void send_own(struct kernel *k, const char *what, const char *code, bool silent)
+{
+    _cleanup_(freep) char *id = own_id(k, what);
     _cleanup_(json_decrefp) json_t *content =
         json_pack("{s:s, s:b, s:b, s:{}, s:b, s:b}", "code", code, "silent", (int)silent,
                   "store_history", 0, "user_expressions", "allow_stdin", 0, "stop_on_error", 0);
@@ -165,6 +245,15 @@ static void send_own(struct kernel *k, const char *id, const char *code, bool si
         return; /* it is down: the next process gets variables at its start */
     k->own_pending++;
     loop_timer_start(k->own_timer, OWN_WAIT_MS, 0);
+}
+
+void kernel_probe(struct kernel *k)
+{
+    if (k->probing)
+        return;
+    _cleanup_(freep) char *id = own_id(k, "probe");
+    struct jp_send send = {.channel = JP_SHELL, .msg_type = "kernel_info_request", .msg_id = id};
+    k->probing = kernel_send(k, &send, NULL) == 0;
 }
 
 /* ---- life and death of the process ---- */
@@ -244,11 +333,12 @@ static void on_proc_ready(void *ctx)
 {
     struct kernel *k = ctx;
     k->ever_ready = true;
+    memcpy(k->session, kernel_proc_session(k->proc), sizeof(k->session));
+    kernel_touch(k);
     move(k, KERNEL_EV_READY);
     /* The first cell of a process costs IPython 10 ms of imports: ours is the first. */
-    send_own(k, INTERNAL_ID "first", "None", /* silent= */ false);
-    if (k->events.on_ready)
-        k->events.on_ready(k->events.ctx);
+    send_own(k, "first", "None", /* silent= */ false);
+    tell(k, tell_ready, NULL);
 }
 
 static bool too_many_deaths(struct kernel *k)
@@ -274,7 +364,9 @@ static void next_process(struct kernel *k, bool give_up)
     k->generation++;
     k->execution_count = 0;
     k->own_pending = 0;
+    k->probing = false;
     loop_timer_stop(k->own_timer);
+    loop_timer_stop(k->exit_timer);
     move(k, !give_up && spawn(k) ? KERNEL_EV_EXIT : KERNEL_EV_GIVE_UP);
 }
 
@@ -290,12 +382,12 @@ static void on_proc_ended(void *ctx, const struct loop_exit *exit)
         keep_words(k, exit);
     pid_t dead = kernel_proc_pid(k->proc);
     k->proc = kernel_proc_free(k->proc);
-    k->oom = k->wanted_stop = false;
+    bool give_up = k->final || !k->ever_ready || (!death.wanted && too_many_deaths(k));
+    k->ended = k->final;
+    k->oom = k->wanted_stop = k->final = false;
     sweep(k, dead);
-    bool give_up = !k->ever_ready || (!death.wanted && too_many_deaths(k));
     next_process(k, give_up);
-    if (k->events.on_down)
-        k->events.on_down(k->events.ctx, &death);
+    tell(k, tell_down, &death);
 }
 
 static void stop(struct kernel *k)
@@ -309,6 +401,7 @@ static void stop(struct kernel *k)
 
 void kernel_restart(struct kernel *k)
 {
+    k->final = k->ended = false;
     if (k->state != KERNEL_DEAD) {
         k->ever_ready = true; /* a wish to restart is a wish to try again */
         stop(k);
@@ -319,6 +412,31 @@ void kernel_restart(struct kernel *k)
         move(k, KERNEL_EV_REVIVE);
     else
         loop_defer_post(k->settled);
+}
+
+void kernel_end(struct kernel *k)
+{
+    k->ended = k->state == KERNEL_DEAD;
+    if (k->ended)
+        return;
+    k->final = true;
+    stop(k);
+}
+
+static void exit_is_late(void *ctx)
+{
+    struct kernel *k = ctx;
+    if (k->proc && k->state != KERNEL_DEAD)
+        stop(k);
+}
+
+void kernel_expect_exit(struct kernel *k, bool restart)
+{
+    if (!k->proc || !kernel_state_live(k->state))
+        return;
+    k->wanted_stop = true;
+    k->final = !restart;
+    loop_timer_start(k->exit_timer, KERNEL_SHUTDOWN_MS, 0);
 }
 
 void kernel_kill_oom(struct kernel *k)
@@ -342,6 +460,16 @@ int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err)
     return jp_client_send(kernel_proc_client(k->proc), send, NULL, err);
 }
 
+int kernel_forward(struct kernel *k, enum jp_channel channel, struct slice ident,
+                   const struct slice frames[4], const struct slice *buffers, size_t n_buffers,
+                   struct err *err)
+{
+    if (!kernel_state_live(k->state) || !kernel_proc_alive(k->proc))
+        return err_set(err, ERR_UNAVAILABLE, "the kernel is %s", kernel_state_name(k->state));
+    return jp_client_forward(kernel_proc_client(k->proc), channel, ident, frames, buffers,
+                             n_buffers, err);
+}
+
 /* ---- environment ---- */
 
 static void send_env(struct kernel *k, json_t *env)
@@ -349,7 +477,7 @@ static void send_env(struct kernel *k, json_t *env)
     /* A JSON object of strings is also a Python dict literal. */
     char *dict = jsonx_dump(env);
     char *code = mem_printf("__import__('os').environ.update(%s)", dict);
-    send_own(k, INTERNAL_ID "env", code, /* silent= */ true);
+    send_own(k, "env", code, /* silent= */ true);
     mem_free_secret(code);
     mem_free_secret(dict);
 }
@@ -387,6 +515,11 @@ struct kernel *kernel_new(const struct kernel_start *start)
     k->words = mem_dup_str("");
     k->settled = loop_defer_new(k->loop, tell_settled, k);
     k->own_timer = loop_timer_new(k->loop, own_over, k);
+    k->exit_timer = loop_timer_new(k->loop, exit_is_late, k);
+    uint32_t random;
+    crypto_random(&random, sizeof(random));
+    snprintf(k->own_id, sizeof(k->own_id), "caesarion-%08x-", random);
+    kernel_touch(k);
     if (!spawn(k))
         move(k, KERNEL_EV_GIVE_UP);
     return k;
@@ -396,6 +529,7 @@ struct kernel *kernel_free(struct kernel *k)
 {
     if (!k)
         return NULL;
+    tell(k, tell_gone, NULL);
     pid_t pid = k->proc ? kernel_proc_pid(k->proc) : 0;
     kernel_proc_free(k->proc);
     if (pid)
@@ -407,6 +541,7 @@ struct kernel *kernel_free(struct kernel *k)
     }
     loop_defer_free(k->settled);
     loop_timer_free(k->own_timer);
+    loop_timer_free(k->exit_timer);
     json_decref(k->env);
     free(k->cwd);
     free(k->words);
@@ -414,9 +549,36 @@ struct kernel *kernel_free(struct kernel *k)
     return NULL;
 }
 
-void kernel_set_events(struct kernel *k, const struct kernel_events *events)
+void kernel_listen(struct kernel *k, struct kernel_listener *l)
 {
-    k->events = *events;
+    DL_APPEND(k->listeners, l);
+}
+
+void kernel_unlisten(struct kernel *k, struct kernel_listener *l)
+{
+    if (k->told_next == l)
+        k->told_next = l->next;
+    DL_DELETE(k->listeners, l);
+}
+
+const char *kernel_session(const struct kernel *k)
+{
+    return k->session;
+}
+
+bool kernel_is_ended(const struct kernel *k)
+{
+    return k->ended || k->final;
+}
+
+int64_t kernel_last_activity(const struct kernel *k)
+{
+    return k->last_activity_at;
+}
+
+void kernel_touch(struct kernel *k)
+{
+    k->last_activity_at = clk_wall_us();
 }
 
 const char *kernel_id(const struct kernel *k)

@@ -26,13 +26,27 @@ struct kernel_death {
     unsigned generation; /* of the process that ended */
 };
 
+/* Each may be NULL. */
 struct kernel_events {
     void (*on_msg)(void *ctx, const struct jp_msg *msg);
     /* It takes requests now (first, or again). */
     void (*on_ready)(void *ctx);
-    /* The process ended: whatever was sent to it gets no further answer. */
+    /*
+     * The process ended: whatever was sent to it gets no further answer. kernel_session() is still
+     * that process's, kernel_state() what became of the kernel.
+     */
     void (*on_down)(void *ctx, const struct kernel_death *death);
+    /* What kernel_probe() asked was answered: all that its shell had before was looked at. */
+    void (*on_probed)(void *ctx);
+    /* The kernel is being freed: nothing comes any more, do not unlisten. */
+    void (*on_gone)(void *ctx);
     void *ctx;
+};
+
+/* Who hears of a kernel; embedded in its owner. In the order in which they began to listen. */
+struct kernel_listener {
+    struct kernel_events events;
+    struct kernel_listener *prev, *next;
 };
 
 struct kernel_start {
@@ -51,7 +65,8 @@ struct kernel_start {
  */
 struct kernel *kernel_new(const struct kernel_start *start);
 struct kernel *kernel_free(struct kernel *k); /* kills; no event after; NULL ok */
-void kernel_set_events(struct kernel *k, const struct kernel_events *events);
+void kernel_listen(struct kernel *k, struct kernel_listener *l);
+void kernel_unlisten(struct kernel *k, struct kernel_listener *l); /* also from inside an event */
 
 const char *kernel_id(const struct kernel *k);
 enum kernel_state kernel_state(const struct kernel *k);
@@ -60,10 +75,31 @@ int64_t kernel_execution_count(const struct kernel *k);
 pid_t kernel_pid(const struct kernel *k);              /* 0: none now */
 const char *kernel_last_words(const struct kernel *k); /* of a process that failed; "" if none */
 json_t *kernel_json(const struct kernel *k);           /* the API's kernel object; caller owns */
+/* The Jupyter session of the process that spoke last; "" before the first one did. */
+const char *kernel_session(const struct kernel *k);
+/* Dead, or dying, because a client wished so, not by its own deaths. */
+bool kernel_is_ended(const struct kernel *k);
+/* Wall µs of the last message of its process or of kernel_touch(). */
+int64_t kernel_last_activity(const struct kernel *k);
+void kernel_touch(struct kernel *k);
 
 /* -ERR_UNAVAILABLE when not live. */
 int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err);
+/* A client's frames, signed for this kernel; see jp_client_forward(). */
+int kernel_forward(struct kernel *k, enum jp_channel channel, struct slice ident,
+                   const struct slice frames[4], const struct slice *buffers, size_t n_buffers,
+                   struct err *err);
+/* Asks its main shell for a sign; on_probed follows when it comes to it. Twice is once. */
+void kernel_probe(struct kernel *k);
 void kernel_interrupt(struct kernel *k);
+/* Ends the process for good: it is dead until kernel_restart(). */
+void kernel_end(struct kernel *k);
+/*
+ * A shutdown_request was passed on: the process ends by itself, or is killed KERNEL_SHUTDOWN_MS
+ * later. Then it starts anew, or (restart false) is dead as after kernel_end().
+ */
+#define KERNEL_SHUTDOWN_MS 2000
+void kernel_expect_exit(struct kernel *k, bool restart);
 /* Ends the process and starts anew, also when dead; `generation` + 1. */
 void kernel_restart(struct kernel *k);
 /* The watchdog's: like a death, told as oom. */

@@ -43,6 +43,7 @@ struct kernel_proc {
     struct loop_timer *timer; /* asks kernel_info again; then: start deadline; then: settling */
     int64_t start_deadline_ms;
     bool got_reply, got_iopub, ready;
+    char session[JP_ID_SIZE];
     struct loop_exit exit;
     int64_t settle_deadline_ms;
     bool msg_since_settle;
@@ -103,6 +104,8 @@ static void on_msg(void *ctx, const struct jp_msg *msg)
 {
     struct kernel_proc *p = ctx;
     p->msg_since_settle = true;
+    if (!p->session[0])
+        memcpy(p->session, msg->session, sizeof(p->session));
     if (p->ready) {
         p->cfg.on_msg(p->cfg.ctx, msg);
         return;
@@ -239,6 +242,11 @@ struct jp_client *kernel_proc_client(struct kernel_proc *p)
 pid_t kernel_proc_pid(const struct kernel_proc *p)
 {
     return loop_child_pid(p->child);
+}
+
+const char *kernel_proc_session(const struct kernel_proc *p)
+{
+    return p->session;
 }
 
 bool kernel_proc_alive(const struct kernel_proc *p)

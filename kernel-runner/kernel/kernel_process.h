@@ -26,6 +26,8 @@ int kernel_proc_start(struct kernel_proc **ret, const struct kernel_process_cfg 
                       struct err *err);
 struct jp_client *kernel_proc_client(struct kernel_proc *p);
 pid_t kernel_proc_pid(const struct kernel_proc *p);
+/* The session in the headers of its messages; "" before the first came. */
+const char *kernel_proc_session(const struct kernel_proc *p);
 bool kernel_proc_alive(const struct kernel_proc *p);
 void kernel_proc_interrupt(struct kernel_proc *p);
 void kernel_proc_kill(struct kernel_proc *p); /* SIGKILL to the process and its group */

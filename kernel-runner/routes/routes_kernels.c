@@ -1,66 +1,16 @@
-/* Requests about kernels. An answer that needs a kernel to settle waits for it. */
+/* Requests about kernels. */
 #include "kernel-runner/routes/routes_kernels.h"
 
 #include "kernel-runner/core/runner.h"
+#include "kernel-runner/routes/kernel_answer.h"
 #include "kernel-runner/routes/routes_util.h"
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
 #include "lib/base/path.h"
 
-/* A request that waits until a kernel takes requests or is dead. */
-struct kernel_waiting {
-    struct http_request *req;
-    struct runner *runner;
-    char kernel_id[ID_UUID_SIZE];
-    struct kernel_wait *wait;
-    int status; /* of the good answer */
-    bool location;
-};
-
-static void waiting_free(void *ctx)
+static json_t *kernel_model(struct runner *r, const struct kernel *k)
 {
-    struct kernel_waiting *w = ctx;
-    if (w->wait)
-        kernel_wait_cancel(w->wait);
-    free(w);
-}
-
-static void answer_kernel(struct http_request *req, const struct kernel *k, int status)
-{
-    if (kernel_state(k) != KERNEL_DEAD) {
-        http_answer_json(req, status, kernel_json(k));
-        return;
-    }
-    struct err err;
-    err_set(&err, ERR_SANDBOX_FAILED, "the kernel did not start. Its last words: %s",
-            kernel_last_words(k));
-    http_answer_err(req, &err);
-}
-
-static void on_settled(void *ctx)
-{
-    struct kernel_waiting *w = ctx;
-    w->wait = NULL;
-    struct kernel *k = kernel_table_find(runner_kernels(w->runner), w->kernel_id);
-    if (k) {
-        answer_kernel(w->req, k, w->status);
-        return;
-    }
-    struct err err;
-    err_set(&err, ERR_NOT_FOUND, "kernel %s was deleted", w->kernel_id);
-    http_answer_err(w->req, &err);
-}
-
-static void answer_when_settled(struct runner *r, struct http_request *req, struct kernel *k,
-                                int status)
-{
-    struct kernel_waiting *w = MEM_NEW(struct kernel_waiting);
-    w->req = req;
-    w->runner = r;
-    w->status = status;
-    memcpy(w->kernel_id, kernel_id(k), sizeof(w->kernel_id));
-    http_on_close(req, waiting_free, w);
-    w->wait = kernel_wait_settled(k, on_settled, w);
+    return kernel_json(k);
 }
 
 /* `{kernel_id?}` or no body → the queue it means. */
@@ -98,7 +48,7 @@ void routes_restart(void *ctx, struct http_request *req)
         return;
     }
     exec_queue_restart(q);
-    answer_when_settled(ctx, req, exec_queue_kernel(q), 200);
+    kernel_answer_when_settled(ctx, req, exec_queue_kernel(q), 200, kernel_model);
 }
 
 void routes_kernel_list(void *ctx, struct http_request *req)
@@ -141,7 +91,7 @@ static int check_dir(const char *path, struct err *err)
     return 0;
 }
 
-static int check_env(json_t *env, struct err *err)
+int routes_check_env(json_t *env, struct err *err)
 {
     const char *name;
     json_t *value;
@@ -172,7 +122,7 @@ static int add_kernel(struct runner *r, struct http_request *req, struct kernel 
         (e = jsonx_get_string(body, "cwd", PATH_USER_MAX, &cwd, err)) < 0 ||
         (e = jsonx_get_string_map(body, "env", LIMIT_ENV_ENTRIES, LIMIT_ENV_VALUE_BYTES, &env,
                                   err)) < 0 ||
-        (e = check_env(env, err)) < 0 || (e = resolve_cwd(r, cwd, &dir, err)) < 0 ||
+        (e = routes_check_env(env, err)) < 0 || (e = resolve_cwd(r, cwd, &dir, err)) < 0 ||
         (e = check_dir(dir, err)) < 0)
         return e;
     return runner_add_kernel(r, dir, env, ret, err);
@@ -189,7 +139,7 @@ void routes_kernel_add(void *ctx, struct http_request *req)
     char location[ID_UUID_SIZE + 16];
     snprintf(location, sizeof(location), "/kernels/%s", kernel_id(k));
     http_set_header(req, "Location", location);
-    answer_when_settled(ctx, req, k, 201);
+    kernel_answer_when_settled(ctx, req, k, 201, kernel_model);
 }
 
 static int find(struct runner *r, const struct http_request *req, struct kernel **ret,

@@ -9,8 +9,8 @@
 #define JUPYTER_KERNEL_NAME "python3" /* the one kernelspec there is */
 
 /*
- * GET /api/kernelspecs and /api/kernelspecs/{name}. `prefix` is the path below which the caller sees
- * the API ("/jupyter"): the logos' addresses begin with it. NULL: there is no such kernelspec.
+ * GET /api/kernelspecs and /api/kernelspecs/{name}. `prefix` is the path below which the caller
+ * sees the API ("/jupyter"): the logos' addresses begin with it. NULL: there is no such kernelspec.
  * The caller owns the result.
  */
 json_t *jupyter_kernelspecs_json(const char *prefix);

@@ -56,6 +56,8 @@ struct http_server_cfg {
      */
     int (*before)(void *ctx, struct http_request *req, const struct http_route *route,
                   struct err *err);
+    /* May add members to a problem that is going to be answered. May be NULL. */
+    void (*problem)(void *ctx, const struct http_request *req, json_t *problem);
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
     int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */

@@ -213,7 +213,7 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
     struct http_request *req = c->req;
     if (!req || req->dead || req->queued)
         return;
-    _cleanup_(freep) char *body = http_problem_text(err);
+    _cleanup_(freep) char *body = http_problem_text(req, err);
     int status = http_problem_status(err);
     _cleanup_(freep) char *text =
         mem_printf("HTTP/1.1 %d %s\r\n"

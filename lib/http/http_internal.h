@@ -189,5 +189,6 @@ void http_answer_response(struct http_request *req, int status, const char *type
 enum MHD_Result http_answer_queue(struct http_request *req);
 
 /* http_problem.c */
-char *http_problem_text(const struct err *err); /* JSON; the caller frees */
+char *http_problem_text(const struct http_request *req,
+                        const struct err *err); /* JSON; the caller frees */
 int http_problem_status(const struct err *err);

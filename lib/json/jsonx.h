@@ -49,6 +49,13 @@ int jsonx_compact(struct buf *out, struct slice text);
 bool jsonx_valid(struct slice text);
 
 /*
+ * The same check, and the value laid out for people, as Python's json.dump(indent=1) does it: every
+ * member and item in a line of its own, one blank a level, ": " between key and value, {} and []
+ * when empty, no newline at the end. No token changes.
+ */
+int jsonx_indent(struct buf *out, struct slice text);
+
+/*
  * Is `text` one well-formed JSON value, as jsonx_compact() has it, that can stand in a line of
  * NDJSON as it is? Blanks between tokens are no matter; newlines there and half surrogate pairs
  * are.
@@ -78,3 +85,9 @@ int jsonx_decode(struct slice value, char *out, size_t size);
 int jsonx_append_decoded(struct buf *out, struct slice value);
 /* Reads a raw value that is a whole number of 1 to 17 digits; of any other *ret stays as it is. */
 bool jsonx_uint(struct slice value, int64_t *ret);
+
+/*
+ * Length of a prefix of at most `max` bytes (≥ 12) of a string's escaped text, without its quotes,
+ * that cuts neither an escape sequence nor a surrogate pair nor a character.
+ */
+size_t jsonx_cut(struct slice escaped, size_t max);

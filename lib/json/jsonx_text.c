@@ -287,3 +287,28 @@ bool jsonx_uint(struct slice value, int64_t *ret)
     *ret = n;
     return true;
 }
+
+size_t jsonx_cut(struct slice s, size_t max)
+{
+    if (s.len <= max)
+        return s.len;
+    size_t i = 0;
+    while (i < max) {
+        const char *esc = memchr(s.ptr + i, '\\', max - i);
+        if (!esc) {
+            i = max;
+            break;
+        }
+        size_t at = (size_t)(esc - s.ptr);
+        size_t len = s.ptr[at + 1] == 'u' ? 6 : 2;
+        /* A surrogate pair stays together. */
+        if (len == 6 && (s.ptr[at + 2] | 0x20) == 'd' && strchr("89abAB", s.ptr[at + 3]))
+            len = 12;
+        if (at + len > max)
+            return at ? at : len;
+        i = at + len;
+    }
+    while (i > 0 && ((unsigned char)s.ptr[i] & 0xC0) == 0x80)
+        i--;
+    return i;
+}

@@ -310,7 +310,7 @@ static void preflight_and_allow(void **state)
     struct answer *a =
         ask(f, "OPTIONS", "/api/sandboxes", NULL, "Access-Control-Request-Method: POST", NULL);
     expect(a, 204, NULL);
-    assert_string_equal(a->methods, "GET, HEAD, POST, PUT, DELETE");
+    assert_string_equal(a->methods, "GET, HEAD, POST, PUT, PATCH, DELETE");
     a = ask(f, "PUT", "/api/sandboxes", "a", NULL, "");
     expect(a, 405, "method_not_allowed");
     assert_non_null(strstr(a->allow, "GET"));

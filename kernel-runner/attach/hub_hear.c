@@ -1,0 +1,275 @@
+/*
+ * From the kernel to clients: IOPub to all, the rest to whom it answers, and what is known of the
+ * requests under way. When the process ends, we finish them in its name.
+ */
+#include "kernel-runner/attach/hub_internal.h"
+
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/base/parse.h"
+
+#include <utlist.h>
+
+#define WATCH_MS    1000
+#define LIGHT_BYTES KIB(64) /* other IOPub messages that are longer may be dropped as outputs are  \
+                             */
+
+/* ---- to clients ---- */
+
+static bool is_heavy(const struct jp_msg *msg, size_t len)
+{
+    if (msg->channel != JP_IOPUB)
+        return false;
+    switch (msg->kind) {
+    case JP_STREAM:
+    case JP_DISPLAY_DATA:
+    case JP_UPDATE_DISPLAY_DATA:
+    case JP_EXECUTE_RESULT:
+        return true;
+    case JP_OTHER:
+        return len > LIGHT_BYTES;
+    case JP_STATUS:
+    case JP_ERROR:
+    case JP_CLEAR_OUTPUT:
+    case JP_EXECUTE_INPUT:
+    case JP_EXECUTE_REPLY:
+    case JP_KERNEL_INFO_REPLY:
+    case JP_INTERRUPT_REPLY:
+    case JP_SHUTDOWN_REPLY:
+    case JP_INPUT_REQUEST:
+    case JP_IOPUB_WELCOME:
+        break;
+    }
+    return false;
+}
+
+static char *encode(const struct jp_msg *msg, size_t *ret_len)
+{
+    struct jp_ws_msg out = {.channel = msg->channel, .n_buffers = msg->n_buffers};
+    out.frames[JP_HEADER] = msg->header;
+    out.frames[JP_PARENT] = msg->parent;
+    out.frames[JP_METADATA] = msg->metadata;
+    out.frames[JP_CONTENT] = msg->content;
+    memcpy(out.buffers, msg->buffers, msg->n_buffers * sizeof(*msg->buffers));
+    size_t total = KIB(4);
+    for (size_t i = 0; i < JP_JSON_FRAMES; i++)
+        total += out.frames[i].len;
+    for (size_t i = 0; i < out.n_buffers; i++)
+        total += out.buffers[i].len;
+    struct buf v1;
+    buf_init(&v1, total);
+    jp_ws_v1_encode(&v1, &out);
+    *ret_len = v1.len;
+    return buf_take(&v1);
+}
+
+static void put_piece(void *ctx, char *v1_take, size_t len)
+{
+    hub_put(ctx, 0, /* heavy= */ true, v1_take, len);
+}
+
+static void pass_on(struct hub *h, const struct jp_msg *msg, uint32_t to)
+{
+    size_t len = 0;
+    if (hub_split_stream(msg, HUB_STREAM_BYTES, put_piece, h))
+        return;
+    char *v1 = encode(msg, &len);
+    hub_put(h, to, is_heavy(msg, len), v1, len);
+}
+
+/* The session that the identity before an answer names; 0: none. */
+static uint32_t session_of(const struct jp_msg *msg)
+{
+    uint64_t n = 0;
+    if (msg->ident.len != 8)
+        return 0;
+    for (size_t i = 0; i < msg->ident.len; i++) {
+        char c = msg->ident.ptr[i];
+        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0)
+            return 0;
+        n = n << 4 | (unsigned)digit;
+    }
+    return (uint32_t)n;
+}
+
+static bool is_session(const struct hub *h, uint32_t number)
+{
+    const struct hub_session *s;
+    DL_FOREACH2(h->sessions, s, next_session)
+    if (s->number == number)
+        return true;
+    return false;
+}
+
+/* ---- requests under way ---- */
+
+/* Those that got nothing, and get nothing any more. */
+static void end_overtaken(struct hub *h, uint64_t order, bool replied)
+{
+    struct hub_request *r;
+    while ((r = hub_requests_overtaken(&h->requests, order, replied))) {
+        if (!replied)
+            log_event(LOG_DEBUG, "request_ignored_by_kernel", "kernel", hub_kernel_id(h), "type",
+                      r->msg_type, NULL);
+        hub_request_over(h, r);
+    }
+}
+
+static void note_status(struct hub *h, struct hub_request *r, const struct jp_msg *msg)
+{
+    struct slice state = jsonx_find(msg->content, "execution_state");
+    if (slice_eq_str(state, "\"busy\"")) {
+        r->busy = true;
+        if (r->main_shell)
+            end_overtaken(h, r->order, /* replied= */ false);
+    }
+    if (slice_eq_str(state, "\"idle\""))
+        r->idle = true;
+}
+
+static void note(struct hub *h, const struct jp_msg *msg)
+{
+    struct hub_request *r = hub_requests_find(&h->requests, msg->parent_id);
+    if (!r)
+        return;
+    bool answers =
+        (msg->channel == JP_SHELL || msg->channel == JP_CONTROL) && msg->channel == r->channel;
+    if (msg->kind == JP_STATUS && msg->channel == JP_IOPUB)
+        note_status(h, r, msg);
+    if (answers) {
+        r->replied = true;
+        if (r->main_shell)
+            end_overtaken(h, r->order, /* replied= */ true);
+    }
+    if (hub_request_is_over(r))
+        hub_request_over(h, r);
+}
+
+static void on_msg(void *ctx, const struct jp_msg *msg)
+{
+    struct hub *h = ctx;
+    uint32_t to = msg->channel == JP_IOPUB ? 0 : session_of(msg);
+    bool heard = h->sessions && (msg->channel == JP_IOPUB || (to && is_session(h, to)));
+    if (heard)
+        pass_on(h, msg, to);
+    if (h->requests.list && msg->parent_id[0])
+        note(h, msg);
+}
+
+/*
+ * A kernel that owes an answer and runs nothing may have dropped the request without a word: it is
+ * asked for a sign, which its shell gives when it comes to it.
+ */
+static void on_watch(void *ctx)
+{
+    struct hub *h = ctx;
+    struct kernel *k = h->cfg.kernel;
+    if (h->requests.n_main == 0)
+        return;
+    loop_timer_start(h->watch, WATCH_MS, 0);
+    if (kernel_state(k) != KERNEL_IDLE)
+        return;
+    h->probe_order = h->requests.last_order + 1;
+    kernel_probe(k);
+}
+
+static void on_probed(void *ctx)
+{
+    struct hub *h = ctx;
+    end_overtaken(h, h->probe_order, /* replied= */ false);
+    end_overtaken(h, h->probe_order, /* replied= */ true);
+}
+
+/* ---- the end of a process ---- */
+
+/* The next process can answer it as well. */
+static bool can_wait(const struct hub_request *r)
+{
+    return strcmp(r->msg_type, "kernel_info_request") == 0 && !r->replied;
+}
+
+static void hold_info(struct hub_request *r)
+{
+    struct jp_ws_msg msg = {.channel = r->channel};
+    msg.frames[JP_HEADER] = slice_str(r->header);
+    for (size_t i = JP_PARENT; i < JP_JSON_FRAMES; i++)
+        msg.frames[i] = slice_str("{}");
+    struct buf out;
+    buf_init(&out, JP_HEADER_MAX + KIB(1));
+    jp_ws_v1_encode(&out, &msg);
+    r->held_len = out.len;
+    r->held = buf_take(&out);
+    r->busy = r->idle = false;
+}
+
+static void describe(const struct kernel_death *d, char *ename, char *evalue, size_t size)
+{
+    snprintf(ename, size, "%s", d->wanted ? "KernelRestarted" : "KernelDied");
+    if (d->oom)
+        snprintf(evalue, size, "the kernel was killed: the sandbox's memory limit was passed");
+    else if (d->wanted)
+        snprintf(evalue, size, "the kernel was stopped");
+    else if (d->signal)
+        snprintf(evalue, size, "the kernel process was ended by signal %d (SIG%s)", d->signal,
+                 sigabbrev_np(d->signal) ? sigabbrev_np(d->signal) : "?");
+    else
+        snprintf(evalue, size, "the kernel process exited with code %d", d->exit_code);
+}
+
+static void say_state(struct hub *h, const char *state)
+{
+    size_t len = 0;
+    if (!h->sessions)
+        return;
+    char *v1 = hub_say_status(h->cfg.kernel, state, slice_str(""), &len);
+    hub_put(h, 0, /* heavy= */ false, v1, len);
+}
+
+static void on_down(void *ctx, const struct kernel_death *death)
+{
+    struct hub *h = ctx;
+    char ename[200], evalue[200];
+    bool dead = kernel_state(h->cfg.kernel) == KERNEL_DEAD;
+    struct hub_request *r, *next;
+    describe(death, ename, evalue, sizeof(evalue));
+    DL_FOREACH_SAFE (h->requests.list, r, next) {
+        if (!dead && (r->held || can_wait(r))) {
+            if (!r->held)
+                hold_info(r);
+            continue;
+        }
+        hub_fail(h, r, ename, evalue);
+    }
+    say_state(h, dead ? "dead" : "restarting");
+    if (dead && h->ending)
+        h->cfg.on_shutdown(h->cfg.ctx, h, h->ending_all);
+    h->ending = h->ending_all = false;
+}
+
+static void on_ready(void *ctx)
+{
+    struct hub *h = ctx;
+    say_state(h, "starting");
+    say_state(h, "idle");
+    hub_send_held(h);
+}
+
+static void on_gone(void *ctx)
+{
+    struct hub *h = ctx;
+    h->gone = true;
+    h->cfg.on_gone(h->cfg.ctx, h);
+}
+
+void hub_listen(struct hub *h)
+{
+    h->watch = loop_timer_new(h->loop, on_watch, h);
+    h->listener.events = (struct kernel_events){.on_msg = on_msg,
+                                                .on_ready = on_ready,
+                                                .on_down = on_down,
+                                                .on_probed = on_probed,
+                                                .on_gone = on_gone,
+                                                .ctx = h};
+    kernel_listen(h->cfg.kernel, &h->listener);
+}

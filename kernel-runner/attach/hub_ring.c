@@ -1,0 +1,143 @@
+/*
+ * Entries lie in a circular array by number, so that a reader's place is a number and nothing has
+ * to be told when an entry goes. `heavy_from` is the place before which no output is left to drop.
+ */
+#include "kernel-runner/attach/hub_ring.h"
+
+#include "lib/base/mem.h"
+#include "lib/jupyter/jp_ws.h"
+
+#include <assert.h>
+
+#define FIRST_CAPACITY 64 /* a power of two, as every later one */
+
+struct hub_ring {
+    struct hub_entry *entries;
+    size_t capacity;
+    uint64_t first, next, heavy_from;
+    size_t heavy_bytes, light_bytes;
+};
+
+struct hub_ring *hub_ring_new(void)
+{
+    struct hub_ring *r = MEM_NEW(struct hub_ring);
+    r->first = r->next = r->heavy_from = 1;
+    return r;
+}
+
+static struct hub_entry *slot(const struct hub_ring *r, uint64_t seq)
+{
+    return &r->entries[seq & (r->capacity - 1)];
+}
+
+static void grow(struct hub_ring *r)
+{
+    size_t capacity = r->capacity ? r->capacity * 2 : FIRST_CAPACITY;
+    struct hub_entry *entries = MEM_NEW_N(struct hub_entry, capacity);
+    for (uint64_t seq = r->first; seq < r->next; seq++)
+        entries[seq & (capacity - 1)] = *slot(r, seq);
+    free(r->entries);
+    r->entries = entries;
+    r->capacity = capacity;
+}
+
+uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, bool heavy, char *v1_take, size_t len)
+{
+    if (r->next - r->first == r->capacity)
+        grow(r);
+    *slot(r, r->next) = (struct hub_entry){.to = to, .heavy = heavy, .v1 = v1_take, .len = len};
+    *(heavy ? &r->heavy_bytes : &r->light_bytes) += len;
+    return r->next++;
+}
+
+static char *parent_of(const struct hub_entry *e)
+{
+    struct jp_ws_msg msg;
+    if (jp_ws_v1_decode(&msg, slice_make(e->v1, e->len), NULL) < 0)
+        return mem_dup_str("{}");
+    return mem_dup_n(msg.frames[JP_PARENT].ptr, msg.frames[JP_PARENT].len);
+}
+
+static void forget_bytes(struct hub_ring *r, const struct hub_entry *e)
+{
+    if (e->v1)
+        *(e->heavy ? &r->heavy_bytes : &r->light_bytes) -= e->len;
+    else
+        r->light_bytes -= strlen(e->parent);
+}
+
+static void pop(struct hub_ring *r)
+{
+    struct hub_entry *e = slot(r, r->first);
+    forget_bytes(r, e);
+    free(e->v1);
+    free(e->parent);
+    *e = (struct hub_entry){0};
+    r->first++;
+    r->heavy_from = MAX(r->heavy_from, r->first);
+}
+
+static void drop(struct hub_ring *r, struct hub_entry *e)
+{
+    r->heavy_bytes -= e->len;
+    e->parent = parent_of(e);
+    r->light_bytes += strlen(e->parent);
+    free(e->v1);
+    e->v1 = NULL;
+}
+
+void hub_ring_limit(struct hub_ring *r)
+{
+    for (; r->heavy_bytes > HUB_HEAVY_BYTES && r->heavy_from + 1 < r->next; r->heavy_from++) {
+        struct hub_entry *e = slot(r, r->heavy_from);
+        if (e->heavy && e->v1)
+            drop(r, e);
+    }
+    while (r->first + 1 < r->next &&
+           (r->next - r->first > HUB_ENTRIES || r->light_bytes > HUB_LIGHT_BYTES))
+        pop(r);
+}
+
+void hub_ring_trim(struct hub_ring *r, uint64_t seq)
+{
+    while (r->first <= seq && r->first < r->next)
+        pop(r);
+    /* An idle kernel keeps nothing. */
+    if (r->first == r->next && r->capacity > FIRST_CAPACITY) {
+        free(r->entries);
+        r->entries = NULL;
+        r->capacity = 0;
+    }
+}
+
+uint64_t hub_ring_first(const struct hub_ring *r)
+{
+    return r->first;
+}
+
+uint64_t hub_ring_next(const struct hub_ring *r)
+{
+    return r->next;
+}
+
+const struct hub_entry *hub_ring_at(const struct hub_ring *r, uint64_t seq)
+{
+    assert(seq >= r->first && seq < r->next);
+    return slot(r, seq);
+}
+
+size_t hub_ring_bytes(const struct hub_ring *r)
+{
+    return r->heavy_bytes + r->light_bytes;
+}
+
+struct hub_ring *hub_ring_free(struct hub_ring *r)
+{
+    if (!r)
+        return NULL;
+    while (r->first < r->next)
+        pop(r);
+    free(r->entries);
+    free(r);
+    return NULL;
+}

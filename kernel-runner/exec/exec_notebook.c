@@ -1,0 +1,291 @@
+/*
+ * Notebook clients' executions. `running` holds those whose execute_input was seen and that are not
+ * done. Reply and IOPub come by different sockets: a reply can overtake the execute_input of its
+ * own cell, and waits in `early` until that is seen. Everything is the kernel's word and untrusted:
+ * what is kept of it has a ceiling.
+ */
+#include "kernel-runner/exec/exec_notebook.h"
+
+#include "lib/api/limits.h"
+#include "lib/base/log.h"
+#include "lib/base/mem.h"
+#include "lib/base/utf8.h"
+#include "lib/crypto/crypto.h"
+
+#include <utlist.h>
+
+#define EARLY_MAX       16
+#define EARLY_BYTES     KIB(64) /* of one early reply; of a longer one only the fact is kept */
+#define CODE_READ_BYTES MIB(16)
+
+struct early {
+    char msg_id[JP_ID_SIZE];
+    char *content;
+};
+
+struct exec_notebook {
+    struct exec_queue_cfg cfg;
+    struct exec *running;
+    size_t n_running;
+    struct loop_timer *kill_timer;
+    struct early early[EARLY_MAX]; /* ring */
+    unsigned next_early;
+};
+
+static const char *msg_id_of(const struct exec *e)
+{
+    return e->msg_id ? e->msg_id : e->id;
+}
+
+static struct exec *find_running(struct exec_notebook *n, const char *msg_id)
+{
+    struct exec *e;
+    DL_FOREACH (n->running, e)
+        if (strcmp(msg_id_of(e), msg_id) == 0)
+            return e;
+    return NULL;
+}
+
+/* One that is done, for its late outputs. */
+static struct exec *find_done(struct exec_notebook *n, const char *msg_id)
+{
+    struct exec *e = NULL;
+    if (exec_store_lookup(n->cfg.store, msg_id, &e, NULL) != 0 || !e->notebook ||
+        e->state != EXEC_DONE)
+        return NULL;
+    return strcmp(e->kernel_id, kernel_id(n->cfg.kernel)) == 0 ? e : NULL;
+}
+
+/* ---- ends ---- */
+
+static void settle(struct exec_notebook *n, struct exec *e, const char *status, const char *error)
+{
+    DL_DELETE(n->running, e);
+    n->n_running--;
+    exec_finish(e, status, error);
+    e->queue = NULL;
+    if (n->cfg.on_done)
+        n->cfg.on_done(n->cfg.ctx, e);
+    exec_store_finished(n->cfg.store, e);
+}
+
+static void check_rest(struct exec_notebook *n, struct exec *e)
+{
+    if (e->got_reply && e->got_idle)
+        settle(n, e, exec_verdict(e), NULL);
+}
+
+static void end_all(struct exec_notebook *n, const char *status, const char *error)
+{
+    while (n->running)
+        settle(n, n->running, status, error);
+}
+
+/* ---- early replies ---- */
+
+static void keep_early(struct exec_notebook *n, const struct jp_msg *msg)
+{
+    struct early *early = &n->early[n->next_early++ % EARLY_MAX];
+    free(early->content);
+    memcpy(early->msg_id, msg->parent_id, sizeof(early->msg_id));
+    bool fits = msg->content.len <= EARLY_BYTES;
+    early->content = fits ? mem_dup_n(msg->content.ptr, msg->content.len) : mem_dup_str("{}");
+}
+
+static void take_early(struct exec_notebook *n, struct exec *e)
+{
+    for (size_t i = 0; i < EARLY_MAX; i++) {
+        struct early *early = &n->early[i];
+        if (!early->content || strcmp(early->msg_id, msg_id_of(e)) != 0)
+            continue;
+        struct jp_msg reply = {.kind = JP_EXECUTE_REPLY, .content = slice_str(early->content)};
+        exec_on_reply(e, &reply);
+        free(early->content);
+        early->content = NULL;
+    }
+}
+
+/* ---- beginnings ---- */
+
+static struct exec_request *request_of(const struct jp_msg *msg)
+{
+    struct exec_request *r = MEM_NEW(struct exec_request);
+    struct buf code;
+    buf_init(&code, CODE_READ_BYTES);
+    struct slice text = jsonx_find(msg->content, "code");
+    if (text.len == 0 || jsonx_append_decoded(&code, text) < 0)
+        buf_clear(&code);
+    size_t len = utf8_cut(buf_slice(&code), LIMIT_CODE_BYTES);
+    r->code = mem_dup_n(code.ptr ? code.ptr : "", len);
+    r->code_len = len;
+    r->store_history = true;
+    buf_done(&code);
+    return r;
+}
+
+/* The request's id is the execution's, where it can be one and is not taken. */
+static struct exec *add(struct exec_notebook *n, const struct jp_msg *msg)
+{
+    char id[ID_EXEC_MAX + 1];
+    struct exec *taken = NULL;
+    bool usable = id_is_exec(msg->parent_id) &&
+                  exec_store_lookup(n->cfg.store, msg->parent_id, &taken, NULL) == EXEC_UNKNOWN;
+    if (usable)
+        memcpy(id, msg->parent_id, strlen(msg->parent_id) + 1);
+    else
+        crypto_new_uuid(id);
+    struct exec *e = exec_store_add(n->cfg.store, id, "", request_of(msg));
+    e->notebook = true;
+    e->msg_id = usable ? NULL : mem_dup_str(msg->parent_id);
+    return e;
+}
+
+static void begin(struct exec_notebook *n, const struct jp_msg *msg)
+{
+    if (n->n_running == EXEC_NOTEBOOK_RUNNING_MAX || !jsonx_valid(msg->content))
+        return;
+    struct exec *e = add(n, msg);
+    DL_APPEND(n->running, e);
+    n->n_running++;
+    memcpy(e->kernel_id, kernel_id(n->cfg.kernel), ID_UUID_SIZE);
+    e->generation = kernel_generation(n->cfg.kernel);
+    jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
+    exec_move(e, EXEC_EV_SEND);
+    exec_begin(e);
+    exec_move(e, EXEC_EV_START);
+    e->got_busy = e->got_input = true;
+    exec_put_started(e);
+    if (n->cfg.on_started)
+        n->cfg.on_started(n->cfg.ctx, e);
+    take_early(n, e);
+}
+
+/* ---- what the kernel says ---- */
+
+static void on_iopub(struct exec_notebook *n, const struct jp_msg *msg)
+{
+    struct exec *e = find_running(n, msg->parent_id);
+    if (!e && msg->kind == JP_EXECUTE_INPUT) {
+        begin(n, msg);
+        return;
+    }
+    if (!e) {
+        e = find_done(n, msg->parent_id);
+        if (e)
+            exec_on_iopub(e, msg);
+        return;
+    }
+    if (msg->kind == JP_STATUS) {
+        if (slice_eq_str(jsonx_find(msg->content, "execution_state"), "\"idle\"")) {
+            e->got_idle = true;
+            check_rest(n, e);
+        }
+        return;
+    }
+    exec_on_iopub(e, msg);
+    exec_store_trim(n->cfg.store);
+}
+
+void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg)
+{
+    if (msg->channel == JP_IOPUB) {
+        on_iopub(n, msg);
+        return;
+    }
+    if (msg->kind != JP_EXECUTE_REPLY)
+        return;
+    struct exec *e = find_running(n, msg->parent_id);
+    if (!e) {
+        keep_early(n, msg);
+        return;
+    }
+    exec_on_reply(e, msg);
+    check_rest(n, e);
+}
+
+void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
+                           const char *error)
+{
+    loop_timer_stop(n->kill_timer);
+    while (n->running) {
+        struct exec *e = n->running;
+        e->generation = death->generation;
+        if (!death->oom && death->wanted)
+            settle(n, e, "interrupted", NULL);
+        else
+            settle(n, e, "kernel_died", error);
+    }
+    for (size_t i = 0; i < EARLY_MAX; i++) {
+        free(n->early[i].content);
+        n->early[i].content = NULL;
+    }
+}
+
+/* ---- orders ---- */
+
+static void stop_all(struct exec_notebook *n, enum exec_stop why)
+{
+    struct exec *e;
+    DL_FOREACH (n->running, e)
+        if (e->stop == EXEC_STOP_NONE)
+            e->stop = why;
+}
+
+void exec_notebook_interrupted(struct exec_notebook *n)
+{
+    stop_all(n, EXEC_STOP_INTERRUPT);
+}
+
+void exec_notebook_restarted(struct exec_notebook *n)
+{
+    stop_all(n, EXEC_STOP_RESTART);
+}
+
+static void on_kill_timer(void *ctx)
+{
+    struct exec_notebook *n = ctx;
+    struct exec *e;
+    DL_FOREACH (n->running, e) {
+        if (e->stop != EXEC_STOP_CANCEL)
+            continue;
+        kernel_restart(n->cfg.kernel);
+        return;
+    }
+}
+
+void exec_notebook_cancel(struct exec_notebook *n, struct exec *e)
+{
+    e->stop = EXEC_STOP_CANCEL;
+    kernel_interrupt(n->cfg.kernel);
+    loop_timer_start(n->kill_timer, EXEC_KILL_GRACE_MS, 0);
+}
+
+void exec_notebook_cancel_all(struct exec_notebook *n)
+{
+    end_all(n, "cancelled", NULL);
+}
+
+size_t exec_notebook_running(const struct exec_notebook *n)
+{
+    return n->n_running;
+}
+
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg)
+{
+    struct exec_notebook *n = MEM_NEW(struct exec_notebook);
+    n->cfg = *cfg;
+    n->kill_timer = loop_timer_new(cfg->loop, on_kill_timer, n);
+    return n;
+}
+
+struct exec_notebook *exec_notebook_free(struct exec_notebook *n)
+{
+    if (!n)
+        return NULL;
+    exec_notebook_cancel_all(n);
+    loop_timer_free(n->kill_timer);
+    for (size_t i = 0; i < EARLY_MAX; i++)
+        free(n->early[i].content);
+    free(n);
+    return NULL;
+}
