@@ -10,6 +10,7 @@
 #include "attach/attach_link.h"
 #include "attach/attach_queue.h"
 #include "attach/attach_relay.h"
+#include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -28,8 +29,51 @@ struct attach_flow {
     char session[ID_UUID_SIZE];
     bool held, was_up;
     bool told[ERR_CODE_MAX]; /* which kinds of dropped messages were logged */
-    unsigned long too_large, nobodys, garbled;
+    unsigned long too_large, nobodys, garbled, said;
 };
+
+/* ---- in the kernel's place ---- */
+
+static void say(struct attach_flow *f, const struct jp_request *req, const char *msg_type,
+                const char *content, bool to_all)
+{
+    char msg_id[JP_ID_SIZE], topic[JP_ID_SIZE];
+    snprintf(msg_id, sizeof(msg_id), "%s_%lu", f->session, ++f->said);
+    snprintf(topic, sizeof(topic), "kernel.%s", msg_type);
+    struct buf header;
+    buf_init(&header, KIB(4));
+    jp_wire_header(&header, msg_id, f->session, msg_type, clk_wall_us());
+    const struct slice json[JP_JSON_FRAMES] = {[JP_HEADER] = buf_slice(&header),
+                                               [JP_PARENT] = req->msg.header,
+                                               [JP_CONTENT] = slice_str(content)};
+    const struct jp_outgoing out = {.json = json};
+    if (to_all)
+        jp_server_publish(f->server, slice_str(topic), &out, /* lossy= */ true);
+    else
+        jp_server_reply(f->server, req->msg.channel, req->idents, req->n_idents, &out);
+    buf_done(&header);
+}
+
+/* Nobody waits for an answer that cannot come. */
+static void refuse(struct attach_flow *f, const struct jp_request *req)
+{
+    static const char error[] =
+        "\"ename\":\"MessageTooLarge\",\"evalue\":\"a message to the kernel has at most 16 MiB\","
+        "\"traceback\":[\"MessageTooLarge: a message to the kernel has at most 16 MiB\"]}";
+    static const char suffix[] = "_request";
+    _Static_assert(LIMIT_CLIENT_MESSAGE_BYTES == MIB(16), "the text says so");
+    log_event(LOG_WARN, "request_too_large", "msg_type", req->msg.msg_type, NULL);
+    size_t stem = strlen(req->msg.msg_type), n = sizeof(suffix) - 1;
+    if (stem <= n || strcmp(req->msg.msg_type + stem - n, suffix) != 0)
+        return;
+    _cleanup_(freep) char *type = mem_printf("%.*s_reply", (int)(stem - n), req->msg.msg_type);
+    _cleanup_(freep) char *output = mem_printf("{%s", error);
+    _cleanup_(freep) char *reply = mem_printf("{\"status\":\"error\",%s", error);
+    say(f, req, "status", "{\"execution_state\":\"busy\"}", /* to_all= */ true);
+    say(f, req, "error", output, /* to_all= */ true);
+    say(f, req, type, reply, /* to_all= */ false);
+    say(f, req, "status", "{\"execution_state\":\"idle\"}", /* to_all= */ true);
+}
 
 /* ---- requests ---- */
 
@@ -68,10 +112,10 @@ static void on_request(void *ctx, const struct jp_request *req)
         f->cfg.on_shutdown(f->cfg.ctx, req, restart))
         return;
     struct buf out;
-    buf_init(&out, ATTACH_MESSAGE_MAX);
+    buf_init(&out, LIMIT_CLIENT_MESSAGE_BYTES);
     if (attach_relay_request(f->relay, req, &out) < 0) {
         f->too_large++;
-        log_event(LOG_WARN, "request_too_large", "msg_type", req->msg.msg_type, NULL);
+        refuse(f, req);
         buf_done(&out);
         return;
     }
@@ -94,15 +138,19 @@ static void on_dropped(void *ctx, enum err_code why)
 
 /* ---- answers ---- */
 
-/* False: a subscriber does not take it. */
-static bool deliver(struct attach_flow *f, struct slice data, bool lossy)
+/* Reads it into f->answer. */
+static bool understand(struct attach_flow *f, struct slice data)
 {
-    struct attach_answer *a = &f->answer;
-    int r = attach_relay_answer(f->relay, data, a);
+    int r = attach_relay_answer(f->relay, data, &f->answer);
     f->garbled += r == -ERR_INVALID;
     f->nobodys += r == -ERR_NOT_FOUND;
-    if (r < 0)
-        return true;
+    return r == 0;
+}
+
+/* False: a subscriber does not take it. */
+static bool deliver(struct attach_flow *f, bool lossy)
+{
+    const struct attach_answer *a = &f->answer;
     const struct jp_outgoing out = {
         .json = a->ws.frames, .buffers = a->ws.buffers, .n_buffers = a->ws.n_buffers};
     if (a->channel == JP_IOPUB)
@@ -116,7 +164,7 @@ static bool deliver(struct attach_flow *f, struct slice data, bool lossy)
 static void deliver_waiting(struct attach_flow *f, bool lossy)
 {
     for (struct slice data; attach_queue_next(f->answers, &data); lossy = false) {
-        if (!deliver(f, data, lossy))
+        if (understand(f, data) && !deliver(f, lossy))
             return;
         attach_queue_arrived(f->answers, attach_queue_sent(f->answers));
         loop_timer_start(f->stall, ATTACH_STALL_MS, 0);
@@ -146,7 +194,9 @@ static void on_stalled(void *ctx)
 static void on_message(void *ctx, struct slice data)
 {
     struct attach_flow *f = ctx;
-    if (!attach_queue_count(f->answers) && deliver(f, data, /* lossy= */ false))
+    if (!understand(f, data) || !attach_relay_is_new(f->relay, &f->answer))
+        return;
+    if (!attach_queue_count(f->answers) && deliver(f, /* lossy= */ false))
         return;
     struct buf kept;
     buf_init(&kept, data.len);
@@ -170,11 +220,14 @@ static void on_up(void *ctx)
         f->cfg.on_up(f->cfg.ctx);
 }
 
-static void on_down(void *ctx, const char *why)
+static void on_down(void *ctx, bool refused, const char *why)
 {
     struct attach_flow *f = ctx;
     log_event(LOG_WARN, "link_lost", "why", why, NULL);
+    if (refused)
+        attach_queue_give_up(f->requests);
     attach_queue_rewind(f->requests);
+    hold(f);
 }
 
 static void on_link_room(void *ctx)
@@ -256,20 +309,10 @@ void attach_flow_connect(struct attach_flow *f, const struct attach_target *targ
 
 void attach_flow_shutdown_reply(struct attach_flow *f, const struct jp_request *req, bool restart)
 {
-    char msg_id[JP_ID_SIZE];
-    snprintf(msg_id, sizeof(msg_id), "%s_1", f->session);
-    struct buf header;
-    buf_init(&header, KIB(4));
-    jp_wire_header(&header, msg_id, f->session, "shutdown_reply", clk_wall_us());
     const char *content =
         restart ? "{\"status\":\"ok\",\"restart\":true}" : "{\"status\":\"ok\",\"restart\":false}";
-    const struct slice json[JP_JSON_FRAMES] = {[JP_HEADER] = buf_slice(&header),
-                                               [JP_PARENT] = req->msg.header,
-                                               [JP_CONTENT] = slice_str(content)};
-    const struct jp_outgoing out = {.json = json};
-    jp_server_reply(f->server, req->msg.channel, req->idents, req->n_idents, &out);
-    jp_server_publish(f->server, slice_str("kernel.shutdown_reply"), &out, /* lossy= */ true);
-    buf_done(&header);
+    say(f, req, "shutdown_reply", content, /* to_all= */ false);
+    say(f, req, "shutdown_reply", content, /* to_all= */ true);
 }
 
 void attach_flow_log(const struct attach_flow *f)

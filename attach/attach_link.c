@@ -53,7 +53,7 @@ static void hang_up(struct attach_link *l)
 }
 
 /* The attempt failed, or the connection is over; tries again. */
-static void down(struct attach_link *l, const char *why)
+static void down(struct attach_link *l, bool refused, const char *why)
 {
     bool was_open = l->ws != NULL;
     int64_t now = loop_now_ms(l->cfg.loop);
@@ -62,7 +62,7 @@ static void down(struct attach_link *l, const char *why)
         l->attempts = 0;
     loop_timer_start(l->retry, attach_backoff_ms(l->attempts++, BACKOFF_MS), 0);
     if (was_open)
-        l->cfg.on_down(l->cfg.ctx, why);
+        l->cfg.on_down(l->cfg.ctx, refused, why);
 }
 
 static void fail(struct attach_link *l, const struct err *err)
@@ -100,7 +100,7 @@ static void on_ping_time(void *ctx)
 {
     struct attach_link *l = ctx;
     if (!l->paused && loop_now_ms(l->cfg.loop) - l->heard_ms > SILENCE_MS)
-        down(l, "nothing was heard for a minute");
+        down(l, /* refused= */ false, "nothing was heard for a minute");
     else
         send_mark(l);
 }
@@ -123,7 +123,9 @@ static void on_closed(void *ctx, int code, struct slice reason)
 {
     _cleanup_(freep) char *why = mem_printf("closed with %d%s%.*s", code, reason.len ? ": " : "",
                                             (int)reason.len, reason.len ? reason.ptr : "");
-    down(ctx, why);
+    bool refused =
+        code == WS_CLOSE_TOO_BIG || code == WS_CLOSE_INVALID || code == WS_CLOSE_PROTOCOL;
+    down(ctx, refused, why);
 }
 
 static ssize_t io_recv(void *ctx, void *out, size_t max)
@@ -204,7 +206,7 @@ static void on_refused(void *ctx, int status, struct slice body, const struct er
     if (attach_http_final(status) || !patient)
         fail(l, &err);
     else
-        down(l, err.text);
+        down(l, /* refused= */ false, err.text);
 }
 
 static void dial(struct attach_link *l)

@@ -21,7 +21,8 @@ struct attach_link_cfg {
     const char *path;             /* "/api/sandboxes/…/channels"; copied */
     const char *what;             /* "sandbox sb-…", for errors; copied */
     void (*on_up)(void *ctx);     /* each time it is open */
-    void (*on_down)(void *ctx, const char *why);
+    /* `refused`: the other side closed it because of what was sent. */
+    void (*on_down)(void *ctx, bool refused, const char *why);
     void (*on_message)(void *ctx, struct slice data);
     void (*on_room)(void *ctx);                     /* attach_link_may_send() is true again */
     void (*on_arrived)(void *ctx, uint64_t number); /* the other side has what is before the mark */

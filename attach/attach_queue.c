@@ -93,6 +93,11 @@ void attach_queue_arrived(struct attach_queue *q, uint64_t number)
         drop_first(q);
 }
 
+void attach_queue_give_up(struct attach_queue *q)
+{
+    attach_queue_arrived(q, UINT64_MAX);
+}
+
 void attach_queue_rewind(struct attach_queue *q)
 {
     q->cursor = &q->first;

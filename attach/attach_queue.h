@@ -24,5 +24,7 @@ bool attach_queue_next(const struct attach_queue *q, struct slice *ret);
 uint64_t attach_queue_sent(struct attach_queue *q);
 /* All messages up to this number have arrived; what was not sent stays. */
 void attach_queue_arrived(struct attach_queue *q, uint64_t number);
+/* The other side did not want one of those that were sent: none of them is sent again. */
+void attach_queue_give_up(struct attach_queue *q);
 /* The connection broke: what has not arrived is sent again. */
 void attach_queue_rewind(struct attach_queue *q);

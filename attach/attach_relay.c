@@ -6,11 +6,14 @@
 #include "attach/attach_relay.h"
 
 #include "lib/base/mem.h"
+#include "lib/crypto/crypto.h"
+#include "lib/jupyter/jp_seen.h"
 
 #include <stdio.h>
 
 struct attach_relay {
     struct attach_routes *routes;
+    struct jp_seen *seen; /* headers of answers */
     char kernel_id[ID_UUID_SIZE];
 };
 
@@ -18,6 +21,7 @@ struct attach_relay *attach_relay_new(void)
 {
     struct attach_relay *r = MEM_NEW(struct attach_relay);
     r->routes = attach_routes_new();
+    r->seen = jp_seen_new();
     return r;
 }
 
@@ -31,6 +35,7 @@ struct attach_relay *attach_relay_free(struct attach_relay *r)
     if (!r)
         return NULL;
     attach_routes_free(r->routes);
+    jp_seen_free(r->seen);
     free(r);
     return NULL;
 }
@@ -72,4 +77,11 @@ int attach_relay_answer(struct attach_relay *r, struct slice data, struct attach
     if (ret->channel != JP_STDIN)
         ret->channel = ret->route.channel;
     return 0;
+}
+
+bool attach_relay_is_new(struct attach_relay *r, const struct attach_answer *answer)
+{
+    char digest[CRYPTO_HEX_SIZE];
+    crypto_sha256_hex(answer->msg.header.ptr, answer->msg.header.len, digest);
+    return jp_seen_add(r->seen, slice_str(digest));
 }

@@ -8,8 +8,7 @@
  */
 struct attach_relay;
 
-#define ATTACH_MESSAGE_MAX MIB(64) /* of a request */
-#define ATTACH_TOPIC_SIZE  128
+#define ATTACH_TOPIC_SIZE 128
 
 /* A message of the runner; slices borrow from its data, the route until the next request. */
 struct attach_answer {
@@ -24,7 +23,12 @@ struct attach_relay *attach_relay_new(void);
 struct attach_relay *attach_relay_free(struct attach_relay *r);
 /* Whose outputs come from now on: it stands in their topics. */
 void attach_relay_kernel(struct attach_relay *r, const char *kernel_id);
-/* Appends the v1 message and remembers who asked. -ERR_TOO_LARGE. */
+/* Appends the v1 message and remembers who asked. -ERR_TOO_LARGE: `out` is full. */
 int attach_relay_request(struct attach_relay *r, const struct jp_request *req, struct buf *out);
 /* -ERR_INVALID: no message; -ERR_NOT_FOUND: a reply to nobody; -ERR_CONFLICT: a greeting, ours. */
 int attach_relay_answer(struct attach_relay *r, struct slice data, struct attach_answer *ret);
+/*
+ * False: it came before, because a connection broke before the runner knew that it had arrived.
+ * jupyter_client fails on a message that it had already. Ask once for each that comes.
+ */
+bool attach_relay_is_new(struct attach_relay *r, const struct attach_answer *answer);

@@ -9,9 +9,8 @@
  */
 struct jp_guard;
 
-#define JP_IDENTS_MAX 4     /* identity frames before the delimiter */
-#define JP_IDENT_MAX  255   /* bytes of one */
-#define JP_SEEN_MAX   65536 /* signatures remembered, as jupyter_client does; the oldest go */
+#define JP_IDENTS_MAX 4   /* identity frames before the delimiter */
+#define JP_IDENT_MAX  255 /* bytes of one */
 
 struct jp_guard_counts {
     unsigned long forged;    /* unsigned, or signed with another key */

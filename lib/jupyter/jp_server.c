@@ -24,6 +24,7 @@ enum {
 };
 #define TOPIC_MAX     255
 #define WELCOME_BYTES KIB(4)
+#define SMALL_BYTES   KIB(64) /* heartbeats and subscriptions */
 
 static const int ports[CHANNELS] = {
     [JP_SHELL] = JP_PORT_SHELL, [JP_CONTROL] = JP_PORT_CONTROL, [JP_STDIN] = JP_PORT_STDIN,
@@ -147,7 +148,7 @@ static void on_frames(void *ctx, unsigned id, const struct jp_frames *f)
     if (r == 0)
         s->cfg.on_request(s->cfg.ctx, &s->request);
     else
-        s->cfg.on_dropped(s->cfg.ctx, (enum err_code)-r);
+        s->cfg.on_dropped(s->cfg.ctx, (enum err_code) - r);
 }
 
 static void on_round(void *ctx)
@@ -193,6 +194,10 @@ static int set_options(struct jp_server *s, unsigned id, struct err *err)
         {ZMQ_XPUB_VERBOSE, 1},
         {ZMQ_XPUB_NODROP, 1},
     };
+    bool requests = id != HEARTBEAT && id != JP_IOPUB;
+    int64_t max = requests ? (int64_t)JP_SERVER_FRAME_BYTES : (int64_t)SMALL_BYTES;
+    if (zmq_setsockopt(socket_of(s, id), ZMQ_MAXMSGSIZE, &max, sizeof(max)) < 0)
+        return jp_zmq_failed(err, "ZeroMQ option");
     int r = jp_set_options(socket_of(s, id), common, ARRAY_LEN(common), err);
     if (r < 0 || id == HEARTBEAT)
         return r;

@@ -15,8 +15,9 @@ struct jp_server;
 /* Expected outcome of jp_server_publish(): a subscriber does not take; on_room comes. */
 enum { JP_SERVER_FULL = 1 };
 
-#define JP_SERVER_REPLIES 10000 /* that wait for one client; more are dropped and counted */
-#define JP_SERVER_OUTPUTS 128   /* the same on IOPub, where the publisher is told to wait */
+#define JP_SERVER_FRAME_BYTES MIB(64) /* of a request; libzmq cuts a client that sends more */
+#define JP_SERVER_REPLIES     10000   /* that wait for one client; more are dropped and counted */
+#define JP_SERVER_OUTPUTS     128     /* the same on IOPub, where the publisher is told to wait */
 
 struct jp_server_cfg {
     struct jp_conn *conn; /* for the call only; ports that are 0 are filled in */

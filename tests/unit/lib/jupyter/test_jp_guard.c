@@ -8,6 +8,7 @@
 #include "lib/jupyter/jp_guard.h"
 
 #include "lib/base/mem.h"
+#include "lib/jupyter/jp_seen.h"
 #include "lib/jupyter/jp_wire.h"
 
 #include <stdio.h>
