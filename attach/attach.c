@@ -202,8 +202,10 @@ static int write_file(struct attach *a, struct err *err)
 static void remove_file(const struct attach *a)
 {
     struct stat st;
+    /* Numbers of inodes are used again at once: the times tell. */
     if (a->written.st_ino && !a->kernel && lstat(a->file, &st) == 0 &&
-        st.st_ino == a->written.st_ino && st.st_dev == a->written.st_dev)
+        st.st_ino == a->written.st_ino && st.st_mtim.tv_sec == a->written.st_mtim.tv_sec &&
+        st.st_mtim.tv_nsec == a->written.st_mtim.tv_nsec)
         unlink(a->file);
     if (a->dir)
         rmdir(a->dir);

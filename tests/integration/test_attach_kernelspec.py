@@ -115,12 +115,20 @@ def test_the_sandbox_goes_away_meanwhile(installed):
     assert other["id"] != box["id"]
 
 
-def test_requests_before_the_sandbox_is_there(installed):
+def test_requests_before_the_sandbox_is_there():
     """The ports answer at once; what is asked meanwhile waits."""
-    km = installed.manager()
-    kc = installed.adopt(km.blocking_client(), ready=False)
-    msg_id = kc.execute("print('first')")
-    assert Run(kc, msg_id).text == "first\n"
+    with contextlib.closing(Controller("--warm", "0")) as controller:
+        with contextlib.closing(Attach(controller)) as attach:
+            attach.install("--url", base_url(controller), CAESARION_TOKEN=controller.tokens["alice"])
+            controller.kill()
+            km = attach.manager()
+            kc = attach.adopt(km.blocking_client(), ready=False)
+            assert kc.get_iopub_msg(timeout=20)["msg_type"] == "iopub_welcome"
+            msg_id = kc.execute("print('first')")
+            eventually(kc.is_alive, 10, "its heart beats")
+            controller.start()
+            assert Run(kc, msg_id).text == "first\n"
+        wait_no_sandbox(controller)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -167,7 +175,7 @@ def test_no_controller_to_make_a_sandbox(attach):
         "--new", "-f", path, "--url", base_url(attach.controller), "--token-file", attach.token_file
     )
     assert process.wait_exit(30) == 1
-    assert any("the token is not accepted" in line for line in process.stderr.all())
+    assert any("the token is not accepted" in line for line in process.stderr.all()), attach.tail()
 
 
 def test_shutdown_while_the_sandbox_is_made():

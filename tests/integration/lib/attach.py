@@ -94,8 +94,8 @@ class Attach:
         km = KernelManager(kernel_name=name, kernel_spec_manager=specs, connection_file=file)
         km.log_path = self.dir / ("kernel-%d.log" % len(self.managers))
         self.managers.append(km)
-        with km.log_path.open("wb") as log:
-            km.start_kernel(env=self.env(**env), stderr=log)
+        km.log_file = km.log_path.open("wb")  # a restart wants it again
+        km.start_kernel(env=self.env(**env), stderr=km.log_file)
         return km
 
     # ---- the end ----
@@ -113,6 +113,7 @@ class Attach:
         for km in self.managers:
             if km.is_alive():
                 km.shutdown_kernel()
+            km.log_file.close()
             wrong += sanitizer_reports(km.log_path.read_text().splitlines())
         for process in self.processes:
             if process.alive:
