@@ -250,6 +250,7 @@ static int make_backend(struct controller *c, struct err *err)
         .output_limit_bytes = o->output_limit,
         .exec_timeout_ms = o->exec_timeout,
         .idle_timeout_ms = o->idle_timeout,
+        .idle_counts_connections = o->idle_counts_connections,
         .unclaimed_timeout_ms = UNCLAIMED_TIMEOUT_MS,
         .log_level = controller_log_levels[o->log_level],
     };

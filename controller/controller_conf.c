@@ -38,6 +38,8 @@ static const struct conf_option options[] = {
      .help = "time of an execution that names none"},
     {"idle-timeout", CONF_DURATION, AT(idle_timeout), .def = "1h", .min = 1, .max = LIFETIME_MS_MAX,
      .help = "a sandbox ends itself after this long without use"},
+    {"idle-counts-connections", CONF_BOOL, AT(idle_counts_connections),
+     .help = "an attached Jupyter client keeps its sandbox, however silent"},
     {"isolation", CONF_ENUM, AT(isolation), .def = "bwrap", .words = isolations,
      .help = "how local sandboxes are kept from the host; none is for trusted code only"},
     {"network", CONF_ENUM, AT(network), .def = "none", .words = networks,

@@ -20,6 +20,7 @@ struct controller_conf {
     int64_t max_sandboxes;
     int64_t exec_timeout;
     int64_t idle_timeout;
+    bool idle_counts_connections;
     int isolation;
     int network;
     uint64_t memory;

@@ -3,6 +3,7 @@
 
 #include "kernel-runner/attach/attach.h"
 #include "kernel-runner/routes/routes.h"
+#include "lib/api/jupyter_problem.h"
 #include "lib/base/mem.h"
 #include "lib/base/parse.h"
 #include "lib/crypto/crypto.h"
@@ -149,6 +150,12 @@ static void after(void *ctx, struct http_request *req, int status, int64_t durat
         loop_defer_post(s->drained_later); /* this request still counts until this returns */
 }
 
+static void problem(void *ctx, const struct http_request *req, json_t *problem)
+{
+    if (jupyter_path(http_path(req)))
+        jupyter_problem(problem);
+}
+
 int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg, struct err *err)
 {
     int fd = -1;
@@ -165,7 +172,8 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
                                    .n_routes = runner_routes_len,
                                    .ctx = cfg->runner,
                                    .before = before,
-                                   .after = after};
+                                   .after = after,
+                                   .problem = problem};
     r = http_server_new(&s->server, loop, fd, &http, err);
     if (r < 0) {
         serve_free(s);

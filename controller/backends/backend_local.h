@@ -20,6 +20,7 @@ struct backend_local_cfg {
     uint64_t output_limit_bytes;
     int64_t exec_timeout_ms; /* the runner's defaults until it is claimed */
     int64_t idle_timeout_ms;
+    bool idle_counts_connections; /* an attached Jupyter client keeps a sandbox, however silent */
     int64_t unclaimed_timeout_ms; /* a runner nobody claimed ends itself after this */
     const char *log_level;        /* the runners' */
 };

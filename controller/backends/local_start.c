@@ -104,6 +104,8 @@ static void build_command(struct command *c, const struct local_sandbox *sb,
     /* Before the deadline of the start, so that a kernel's own words are the reason. */
     put(c, "--start-timeout", number(c, (uint64_t)MAX(spec->deadline_ms * 5 / 6, 1), "ms"));
     put(c, "--log-level", cfg->log_level);
+    if (cfg->idle_counts_connections)
+        c->argv[c->n++] = "--idle-counts-connections";
     c->argv[c->n] = NULL;
 }
 

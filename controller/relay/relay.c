@@ -21,9 +21,11 @@
 #include <utlist.h>
 
 #include "controller/relay/relay_head.h"
+#include "controller/relay/relay_internal.h"
 #include "controller/relay/stream_tail.h"
 #include "controller/sandbox/sandbox.h"
 #include "controller/sandbox/sandbox_spec.h"
+#include "lib/api/jupyter_api.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/parse.h"
@@ -38,16 +40,7 @@
 #define TARGET_MAX  KIB(32) /* of the URL at the runner; the server's own ceiling is lower */
 #define HEADERS_MAX 24
 #define GRACE_MS    200
-#define DRAIN_MS    2000 /* a runner that is gone, but whose connection stays silent */
 #define CANCEL_MS   5000
-
-struct relay {
-    struct loop *loop;
-    struct httpc *http;
-    int64_t deadline_ms;
-    struct relay_call *calls;
-    struct relay_stats stats;
-};
 
 struct header {
     char *name, *value;
@@ -66,8 +59,9 @@ struct relay_call {
     /* the sandbox; watch.sandbox is NULL once it is gone, then `gone` says why */
     struct sandbox_watch watch;
     struct err gone;
-    struct err broke;         /* the connection, before an answer */
-    struct loop_timer *timer; /* until an answer; GRACE_MS; DRAIN_MS after the sandbox has gone */
+    struct err broke; /* the connection, before an answer */
+    struct loop_timer
+        *timer; /* until an answer; GRACE_MS; RELAY_DRAIN_MS after the sandbox has gone */
 
     /* to the runner */
     char *url;
@@ -146,13 +140,12 @@ static void answer_err(struct relay_call *c, const struct err *err)
     http_answer_err(c->req, err);
 }
 
-/* Why the sandbox is not there any more, as a client is told. */
-static void lost_err(const struct relay_call *c, struct err *err)
+void relay_lost_err(const struct err *gone, struct err *err)
 {
-    if (c->gone.code == ERR_NOT_FOUND)
+    if (gone->code == ERR_NOT_FOUND)
         err_set(err, ERR_SANDBOX_LOST, "the sandbox was deleted");
-    else if (c->gone.code != ERR_OK)
-        err_set(err, ERR_SANDBOX_LOST, "%s", c->gone.text);
+    else if (gone->code != ERR_OK)
+        err_set(err, ERR_SANDBOX_LOST, "%s", gone->text);
     else
         err_set(err, ERR_SANDBOX_LOST,
                 "the sandbox's runner broke off the connection; its state is lost");
@@ -270,7 +263,7 @@ static void up_header(void *ctx, struct slice name, struct slice value)
     if (name.len == 8 && strncasecmp(name.ptr, "Location", 8) == 0) {
         struct buf location;
         buf_init(&location, TARGET_MAX);
-        relay_location(&location, c->id, value);
+        relay_location(&location, c->id, http_path(c->req), value);
         h->value = buf_take(&location);
     } else {
         h->value = mem_dup_n(value.ptr, value.len);
@@ -322,7 +315,7 @@ static void fail_call(struct relay_call *c, const struct err *err)
 {
     struct err said = {0};
     if (!c->watch.sandbox)
-        lost_err(c, &said);
+        relay_lost_err(&c->gone, &said);
     else if (err->code == ERR_TIMEOUT || err->code == ERR_INVALID)
         said = *err;
     else
@@ -347,7 +340,7 @@ static void broken_early(struct relay_call *c, const struct err *err)
 static void broken_late(struct relay_call *c)
 {
     struct err err = {0};
-    lost_err(c, &err);
+    relay_lost_err(&c->gone, &err);
     if (!c->answered && !c->client_gone && c->tail.format == STREAM_RAW) {
         c->status = 0;
         answer_err(c, &err);
@@ -404,7 +397,7 @@ static void on_sandbox_gone(void *ctx, const struct err *err)
     }
     /* What the runner still said is in the connection, and its end comes behind that. */
     if (c->up)
-        loop_timer_start(c->timer, DRAIN_MS, 0);
+        loop_timer_start(c->timer, RELAY_DRAIN_MS, 0);
 }
 
 /* The runner says nothing for too long, or the sandbox is gone and its connection is silent. */
@@ -412,7 +405,7 @@ static void end_silent(struct relay_call *c)
 {
     struct err err = {0};
     if (c->recv_paused) {
-        loop_timer_start(c->timer, DRAIN_MS, 0);
+        loop_timer_start(c->timer, RELAY_DRAIN_MS, 0);
         return;
     }
     c->up = httpc_cancel(c->up);
@@ -420,7 +413,7 @@ static void end_silent(struct relay_call *c)
         err_set(&err, ERR_TIMEOUT, "the sandbox did not answer within %lld s",
                 (long long)c->relay->deadline_ms / 1000);
     else
-        lost_err(c, &err);
+        relay_lost_err(&c->gone, &err);
     up_done(c, &err);
 }
 
@@ -560,6 +553,8 @@ static int prepare(struct relay_call *c, const struct sandbox *sb, struct err *e
     c->unix_path = is_unix ? mem_dup_str(sb->endpoint.unix_path) : NULL;
     add_up_header(c, "Authorization", bearer);
     add_up_header(c, "X-Request-Id", http_request_id(c->req));
+    if (relay_is_for_all(http_path(c->req)))
+        add_up_header(c, JUPYTER_SCOPE_HEADER, JUPYTER_SCOPE_ALL);
     if (c->kind == RELAY_EXECUTE) {
         if (key)
             relay_execution_id(sb->id, key, c->eid);
@@ -617,7 +612,7 @@ static void on_gone(void *ctx)
 
 /* ---- the API ---- */
 
-static int usable(const struct sandbox *sb, struct err *err)
+int relay_usable(const struct sandbox *sb, struct err *err)
 {
     switch (sb->state) {
     case SANDBOX_READY:
@@ -642,7 +637,7 @@ void relay_request(struct relay *r, struct http_request *req, struct sandbox *sb
     struct err err = {0};
     const char *method = http_method(req);
     const struct http_route *route = http_route_of(req);
-    if (usable(sb, &err) < 0) {
+    if (relay_usable(sb, &err) < 0) {
         http_answer_err(req, &err);
         return;
     }
@@ -682,12 +677,15 @@ int relay_new(struct relay **ret, const struct relay_cfg *cfg, struct err *err)
     r->loop = cfg->loop;
     r->http = cfg->http;
     r->deadline_ms = cfg->deadline_ms ? cfg->deadline_ms : 120000;
+    r->scratch = mem_alloc(RELAY_SCRATCH);
     *ret = r;
     return 0;
 }
 
 struct relay *relay_free(struct relay *r)
 {
+    if (r)
+        free(r->scratch);
     free(r);
     return NULL;
 }

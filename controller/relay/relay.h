@@ -25,6 +25,9 @@ int relay_new(struct relay **ret, const struct relay_cfg *cfg, struct err *err);
 /* Every relayed request must be over (http_server_free() sees to that). NULL ok. */
 struct relay *relay_free(struct relay *r);
 
+/* Can it be asked at all? Else why not. */
+int relay_usable(const struct sandbox *sb, struct err *err);
+
 enum relay_kind {
     RELAY_PLAIN,   /* one question, one answer, in bounded time */
     RELAY_FILE,    /* bodies of any length */
@@ -39,8 +42,20 @@ enum relay_kind {
 void relay_request(struct relay *r, struct http_request *req, struct sandbox *sb,
                    enum relay_kind kind);
 
+/*
+ * A GET that asks for a WebSocket: passes it to the runner of `sb`, and from the runner's 101 on
+ * the bytes both ways, at the pace of the slower side. The runner's other answers are given back.
+ * As relay_request() otherwise; the request's end is the tunnel's.
+ */
+void relay_tunnel(struct relay *r, struct http_request *req, struct sandbox *sb);
+/* The controller stops: closes all tunnels, so that clients go elsewhere, and opens no more. */
+void relay_drain_tunnels(struct relay *r);
+
 struct relay_stats {
     unsigned open;        /* requests being relayed */
+    unsigned tunnels;     /* open WebSockets */
+    uint64_t bytes_up;    /* of tunnels, to runners */
+    uint64_t bytes_down;  /* … to clients */
     uint64_t retried;     /* sent twice */
     uint64_t lost;        /* ended with sandbox_lost, as an answer or as an event */
     uint64_t client_gone; /* executions whose client left */

@@ -13,6 +13,7 @@
 #include "lib/crypto/crypto.h"
 
 #define PREFIX      "/api/sandboxes/"
+#define FOR_ALL     "/jupyter/"
 #define TARGET_NAME "token"
 
 static bool one_of(const char *const *list, struct slice name)
@@ -95,11 +96,18 @@ static int append_query(struct buf *out, const char *query)
     return r;
 }
 
+bool relay_is_for_all(const char *path_raw)
+{
+    return strncmp(path_raw, FOR_ALL, strlen(FOR_ALL)) == 0;
+}
+
 int relay_target(struct buf *out, const char *path_raw, const char *query_raw, struct err *err)
 {
     const char *rest = NULL;
     if (strncmp(path_raw, PREFIX, strlen(PREFIX)) == 0)
         rest = strchr(path_raw + strlen(PREFIX), '/');
+    else if (relay_is_for_all(path_raw))
+        rest = path_raw;
     if (!rest)
         rest = "/";
     if (append_escaped(out, rest, strlen(rest)) < 0 || append_query(out, query_raw) < 0)
@@ -108,10 +116,11 @@ int relay_target(struct buf *out, const char *path_raw, const char *query_raw, s
     return 0;
 }
 
-int relay_location(struct buf *out, const char *sandbox_id, struct slice value)
+int relay_location(struct buf *out, const char *sandbox_id, const char *path_raw,
+                   struct slice value)
 {
     int r = 0;
-    if (value.len > 0 && value.ptr[0] == '/')
+    if (value.len > 0 && value.ptr[0] == '/' && !relay_is_for_all(path_raw))
         r = buf_printf(out, PREFIX "%s", sandbox_id);
     return r < 0 ? r : buf_append_slice(out, value);
 }

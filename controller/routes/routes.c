@@ -10,11 +10,13 @@
 #include <string.h>
 
 #include "controller/auth/auth.h"
+#include "controller/jupyter/jupyter.h"
 #include "controller/relay/relay.h"
 #include "controller/routes/create_keys.h"
 #include "controller/routes/routes_internal.h"
 #include "controller/sandbox/sandbox_table.h"
 #include "controller/web/web.h"
+#include "lib/api/jupyter_problem.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
@@ -62,6 +64,50 @@ static const struct http_route rows[] = {
     {"PUT", BOX "/jupyter/api/contents/{path...}", STREAM, file},
     {"PATCH", BOX "/jupyter/api/contents/{path...}", STREAM, file},
     {"DELETE", BOX "/jupyter/api/contents/{path...}", NONE, file},
+
+    /* Jupyter Server's API for one sandbox: its runner's. */
+    {"GET", BOX "/jupyter/", NONE, plain},
+    {"GET", BOX "/jupyter/api", NONE, plain},
+    {"GET", BOX "/jupyter/api/status", NONE, plain},
+    {"GET", BOX "/jupyter/api/me", NONE, plain},
+    {"GET", BOX "/jupyter/api/terminals", NONE, plain},
+    {"GET", BOX "/jupyter/api/kernelspecs", NONE, routes_box_specs},
+    {"GET", BOX "/jupyter/api/kernelspecs/{name}", NONE, routes_box_spec},
+    {"GET", BOX "/jupyter/kernelspecs/{name}/{file}", NONE, routes_box_resource},
+    {"GET", BOX "/jupyter/api/kernels", NONE, plain},
+    {"POST", BOX "/jupyter/api/kernels", LONG, plain},
+    {"GET", BOX "/jupyter/api/kernels/{kid}", NONE, plain},
+    {"DELETE", BOX "/jupyter/api/kernels/{kid}", NONE, plain},
+    {"POST", BOX "/jupyter/api/kernels/{kid}/interrupt", SHORT, plain},
+    {"POST", BOX "/jupyter/api/kernels/{kid}/restart", SHORT, plain},
+    {"GET", BOX "/jupyter/api/kernels/{kid}/channels", NONE, routes_box_channels},
+    {"GET", BOX "/jupyter/api/sessions", NONE, plain},
+    {"POST", BOX "/jupyter/api/sessions", SHORT, plain},
+    {"GET", BOX "/jupyter/api/sessions/{sid}", NONE, plain},
+    {"PATCH", BOX "/jupyter/api/sessions/{sid}", SHORT, plain},
+    {"DELETE", BOX "/jupyter/api/sessions/{sid}", NONE, plain},
+
+    /* … and for all the caller's sandboxes. */
+    {"GET", "/jupyter/", NONE, routes_jp_index},
+    {"GET", "/jupyter/api", NONE, routes_jp_version},
+    {"GET", "/jupyter/api/status", NONE, routes_jp_status},
+    {"GET", "/jupyter/api/me", NONE, routes_jp_me},
+    {"GET", "/jupyter/api/terminals", NONE, routes_jp_terminals},
+    {"GET", "/jupyter/api/kernelspecs", NONE, routes_jp_specs},
+    {"GET", "/jupyter/api/kernelspecs/{name}", NONE, routes_jp_spec},
+    {"GET", "/jupyter/kernelspecs/{name}/{file}", NONE, routes_jp_resource},
+    {"GET", "/jupyter/api/kernels", NONE, routes_jp_kernels},
+    {"POST", "/jupyter/api/kernels", JSON, routes_jp_kernel_create},
+    {"GET", "/jupyter/api/kernels/{kid}", NONE, routes_jp_kernel},
+    {"DELETE", "/jupyter/api/kernels/{kid}", NONE, routes_jp_kernel_delete},
+    {"POST", "/jupyter/api/kernels/{kid}/interrupt", SHORT, routes_jp_kernel},
+    {"POST", "/jupyter/api/kernels/{kid}/restart", SHORT, routes_jp_kernel},
+    {"GET", "/jupyter/api/kernels/{kid}/channels", NONE, routes_jp_channels},
+    {"GET", "/jupyter/api/sessions", NONE, routes_jp_sessions},
+    {"POST", "/jupyter/api/sessions", JSON, routes_jp_session_create},
+    {"GET", "/jupyter/api/sessions/{sid}", NONE, routes_jp_session_get},
+    {"PATCH", "/jupyter/api/sessions/{sid}", JSON, routes_jp_session_patch},
+    {"DELETE", "/jupyter/api/sessions/{sid}", NONE, routes_jp_session_delete},
 
     {"GET", "/", NONE, web_index},
     {"GET", "/openapi.json", NONE, web_openapi},
@@ -135,10 +181,11 @@ static void set_cors(const struct routes *r, struct http_request *req)
 static void preflight(void *ctx, struct http_request *req)
 {
     if (http_header(req, "Access-Control-Request-Method")) {
-        http_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE");
+        http_set_header(req, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
         http_set_header(req, "Access-Control-Allow-Headers",
                         "Authorization, Content-Type, Accept, Idempotency-Key, Prefer, "
-                        "Last-Event-ID, Range, If-Range, If-Match, If-None-Match, X-Request-Id");
+                        "Last-Event-ID, Range, If-Range, If-Match, If-None-Match, X-Request-Id, "
+                        "X-XSRFToken");
         http_set_header(req, "Access-Control-Max-Age", "600");
     }
     http_answer_empty(req, 204);
@@ -189,6 +236,12 @@ static void after(void *ctx, struct http_request *req, int status, int64_t durat
               caller ? caller->name : NULL, NULL);
 }
 
+static void problem(void *ctx, const struct http_request *req, json_t *problem)
+{
+    if (jupyter_path(http_path(req)))
+        jupyter_problem(problem);
+}
+
 /* ---- life ---- */
 
 static void build_table(struct routes *r)
@@ -211,6 +264,9 @@ int routes_new(struct routes **ret, const struct routes_cfg *cfg, struct err *er
     struct routes *r = MEM_NEW(struct routes);
     r->cfg = *cfg;
     r->keys = create_keys_new(cfg->table);
+    const struct jupyter_cfg jupyter = {
+        .table = cfg->table, .pool = cfg->pool, .relay = cfg->relay};
+    r->jupyter = jupyter_new(&jupyter);
     r->metrics = routes_metrics_new();
     r->seen = routes_seen_new();
     r->started_ms = clk_mono_ms();
@@ -224,6 +280,7 @@ struct routes *routes_free(struct routes *r)
     if (!r)
         return NULL;
     create_keys_free(r->keys);
+    jupyter_free(r->jupyter);
     metrics_free(r->metrics);
     free(r->seen);
     free(r->table);
@@ -238,9 +295,11 @@ void routes_serve(struct routes *r, struct http_server_cfg *cfg)
     cfg->ctx = r;
     cfg->before = before;
     cfg->after = after;
+    cfg->problem = problem;
 }
 
 void routes_drain(struct routes *r)
 {
     r->draining = true;
+    relay_drain_tunnels(r->cfg.relay);
 }

@@ -25,7 +25,7 @@ int routes_new(struct routes **ret, const struct routes_cfg *cfg, struct err *er
 struct routes *routes_free(struct routes *r);
 /* Fills in routes, ctx, before and after; leaves the limits alone. */
 void routes_serve(struct routes *r, struct http_server_cfg *cfg);
-/* The program is stopping: /readyz answers 503 from now on. */
+/* The program is stopping: /readyz answers 503 from now on, and WebSockets are closed. */
 void routes_drain(struct routes *r);
 
 DEFINE_CLEANUP(struct routes *, routes_free)

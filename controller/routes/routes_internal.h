@@ -6,6 +6,7 @@
 #include <stdint.h>
 struct caller;
 struct create_keys;
+struct jupyter;
 struct routes_seen;
 struct sandbox;
 
@@ -18,6 +19,7 @@ struct routes {
     struct http_route *table; /* the rows of routes.c, and OPTIONS for each path */
     size_t n_table;
     struct create_keys *keys;
+    struct jupyter *jupyter;
     struct metrics *metrics;
     struct routes_seen *seen; /* what was counted elsewhere, at the last scrape */
     int64_t started_ms;
@@ -34,6 +36,31 @@ void routes_create(void *ctx, struct http_request *req);
 void routes_list(void *ctx, struct http_request *req);
 void routes_get(void *ctx, struct http_request *req);
 void routes_delete(void *ctx, struct http_request *req);
+
+/* routes_jupyter.c: below /jupyter/, for all the caller's sandboxes */
+void routes_jp_index(void *ctx, struct http_request *req);
+void routes_jp_version(void *ctx, struct http_request *req);
+void routes_jp_status(void *ctx, struct http_request *req);
+void routes_jp_me(void *ctx, struct http_request *req);
+void routes_jp_terminals(void *ctx, struct http_request *req);
+void routes_jp_specs(void *ctx, struct http_request *req);
+void routes_jp_spec(void *ctx, struct http_request *req);
+void routes_jp_resource(void *ctx, struct http_request *req);
+void routes_jp_kernels(void *ctx, struct http_request *req);
+void routes_jp_kernel_create(void *ctx, struct http_request *req);
+void routes_jp_kernel(void *ctx, struct http_request *req); /* passed on to its runner */
+void routes_jp_kernel_delete(void *ctx, struct http_request *req);
+void routes_jp_channels(void *ctx, struct http_request *req);
+void routes_jp_sessions(void *ctx, struct http_request *req);
+void routes_jp_session_create(void *ctx, struct http_request *req);
+void routes_jp_session_get(void *ctx, struct http_request *req);
+void routes_jp_session_patch(void *ctx, struct http_request *req);
+void routes_jp_session_delete(void *ctx, struct http_request *req);
+/* … and what of one sandbox's the controller does itself */
+void routes_box_specs(void *ctx, struct http_request *req);
+void routes_box_spec(void *ctx, struct http_request *req);
+void routes_box_resource(void *ctx, struct http_request *req);
+void routes_box_channels(void *ctx, struct http_request *req);
 
 /* routes_status.c */
 void routes_healthz(void *ctx, struct http_request *req);

@@ -24,10 +24,13 @@ enum {
     M_RETRIED,
     M_LOST,
     M_CLIENT_GONE,
+    M_TUNNELS,
+    M_TUNNEL_BYTES,
     M_UPTIME,
 };
 
-static const char *const status_classes[] = {"2xx", "3xx", "4xx", "5xx", NULL};
+static const char *const status_classes[] = {"1xx", "2xx", "3xx", "4xx", "5xx", NULL};
+static const char *const ways[] = {"to_runner", "to_client", NULL};
 static const char *const sandbox_statuses[] = {"creating",    "warm",   "claiming", "ready",
                                                "terminating", "failed", NULL};
 static const enum sandbox_state sandbox_states[] = {SANDBOX_CREATING,    SANDBOX_WARM,
@@ -62,6 +65,9 @@ static const struct metric_desc table[] = {
                 "Answers and streams that ended with sandbox_lost"},
     [M_CLIENT_GONE] = {"caesarion_relay_client_gone_total", METRIC_COUNTER,
                        "Executions whose client left before the end"},
+    [M_TUNNELS] = {"caesarion_websockets_open", METRIC_GAUGE, "WebSockets of Jupyter clients"},
+    [M_TUNNEL_BYTES] = {"caesarion_websocket_bytes_total", METRIC_COUNTER,
+                        "Bytes passed through WebSockets", "direction", ways},
     [M_UPTIME] = {"caesarion_uptime_seconds", METRIC_GAUGE, "Time since the controller started"},
 };
 
@@ -82,11 +88,13 @@ struct routes_seen *routes_seen_new(void)
 
 void routes_observe(struct routes *r, int status, int64_t duration_us)
 {
-    int class = status / 100 - 2;
-    if (class < 0 || class > 3)
-        class = 3;
+    int class = status / 100 - 1;
+    if (class < 0 || class > 4)
+        class = 4;
     metrics_count(r->metrics, M_REQUESTS, (unsigned)class, 1);
-    metrics_observe(r->metrics, M_REQUEST_SECONDS, 0, (double)duration_us / 1e6);
+    /* The time of a WebSocket is not that of an answer. */
+    if (class > 0)
+        metrics_observe(r->metrics, M_REQUEST_SECONDS, 0, (double)duration_us / 1e6);
 }
 
 static void read_pool(struct routes *r)
@@ -114,6 +122,9 @@ static void read_relay(struct routes *r)
     metrics_count(m, M_RETRIED, 0, now.retried - was->retried);
     metrics_count(m, M_LOST, 0, now.lost - was->lost);
     metrics_count(m, M_CLIENT_GONE, 0, now.client_gone - was->client_gone);
+    metrics_set(m, M_TUNNELS, 0, now.tunnels);
+    metrics_count(m, M_TUNNEL_BYTES, 0, now.bytes_up - was->bytes_up);
+    metrics_count(m, M_TUNNEL_BYTES, 1, now.bytes_down - was->bytes_down);
     *was = now;
 }
 

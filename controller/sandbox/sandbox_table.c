@@ -756,6 +756,16 @@ struct sandbox *sandbox_table_find(struct sandbox_table *t, const char *id, cons
     return sb && sandbox_is_visible(sb, owner) ? sb : NULL;
 }
 
+void sandbox_table_each_ready(struct sandbox_table *t, const char *owner,
+                              void (*fn)(void *ctx, struct sandbox *sb), void *ctx)
+{
+    struct sandbox *sb, *next;
+
+    HASH_ITER (hh, t->by_id, sb, next)
+        if (sb->state == SANDBOX_READY && sandbox_is_visible(sb, owner))
+            fn(ctx, sb);
+}
+
 struct sandbox *sandbox_table_find_key(struct sandbox_table *t, const char *owner,
                                        const char *idempotency_key)
 {

@@ -53,6 +53,9 @@ int sandbox_table_adopt(struct sandbox_table *t, sandbox_done_fn done, void *ctx
 struct sandbox *sandbox_table_find(struct sandbox_table *t, const char *id, const char *owner);
 struct sandbox *sandbox_table_find_key(struct sandbox_table *t, const char *owner,
                                        const char *idempotency_key);
+/* Calls fn for each READY sandbox of the owner (NULL: of all), in no order; fn changes nothing. */
+void sandbox_table_each_ready(struct sandbox_table *t, const char *owner,
+                              void (*fn)(void *ctx, struct sandbox *sb), void *ctx);
 size_t sandbox_table_count(const struct sandbox_table *t, enum sandbox_state state);
 size_t sandbox_table_count_owned(const struct sandbox_table *t); /* claiming, ready, terminating */
 

@@ -10,9 +10,10 @@
 
 #include <utlist.h>
 
-#define WATCH_MS    1000
-#define LIGHT_BYTES KIB(64) /* other IOPub messages that are longer may be dropped as outputs are  \
-                             */
+#define WATCH_MS 1000
+#define LIGHT_BYTES                                                                                \
+    KIB(64) /* other IOPub messages that are longer may be dropped as outputs are                  \
+             */
 
 /* ---- to clients ---- */
 

@@ -69,7 +69,7 @@ void http_conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_co
     }
     struct http_conn *c = conn_new(s, mhd);
     *socket_context = c;
-    if (s->n_conns > s->cfg.max_connections)
+    if (s->n_conns + s->n_upgrades > s->cfg.max_connections)
         http_conn_cut(c);
     else
         http_conn_deadline(c, HTTP_DL_HEADERS);
@@ -213,7 +213,7 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
     struct http_request *req = c->req;
     if (!req || req->dead || req->queued)
         return;
-    _cleanup_(freep) char *body = http_problem_text(err);
+    _cleanup_(freep) char *body = http_problem_text(req, err);
     int status = http_problem_status(err);
     _cleanup_(freep) char *text =
         mem_printf("HTTP/1.1 %d %s\r\n"

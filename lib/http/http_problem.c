@@ -35,8 +35,11 @@ json_t *http_problem_json(const struct err *err)
     return json;
 }
 
-char *http_problem_text(const struct err *err)
+char *http_problem_text(const struct http_request *req, const struct err *err)
 {
     _cleanup_(json_decrefp) json_t *json = http_problem_json(err);
+    const struct http_server_cfg *cfg = &req->server->cfg;
+    if (cfg->problem)
+        cfg->problem(cfg->ctx, req, json);
     return jsonx_dump(json);
 }

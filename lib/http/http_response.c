@@ -142,5 +142,5 @@ void http_answer_err(struct http_request *req, const struct err *err)
         *req->problem = *err;
     }
     http_set_header(req, "Content-Type", "application/problem+json");
-    answer_text(req, status, NULL, http_problem_text(err));
+    answer_text(req, status, NULL, http_problem_text(req, err));
 }

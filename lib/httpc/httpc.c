@@ -12,7 +12,7 @@
 #include "lib/base/buf.h"
 #include "lib/base/macros.h"
 #include "lib/base/mem.h"
-#include "lib/loop/loop.h"
+#include "lib/httpc/httpc_multi.h"
 
 #include <curl/curl.h>
 #include <malloc.h>
@@ -24,21 +24,12 @@
 #define IDLE_HANDLES_MAX 32
 #define MAX_AGE_IDLE_S   50L /* below the servers' 75 s, so that a reused connection is alive */
 
-struct httpc_sock {
-    struct httpc *client;
-    struct loop_poll *poll;
-    curl_socket_t fd;
-    struct httpc_sock *prev, *next;
-};
-
 struct httpc {
     struct loop *loop;
-    CURLM *multi;
-    struct loop_timer *timer;
+    struct httpc_multi multi;
     struct loop_timer *prune;
     int prune_rounds;
     struct loop_defer *defer;
-    struct httpc_sock *socks;
     struct httpc_call *calls;
     CURL *idle[IDLE_HANDLES_MAX]; /* easy handles to use again: making one costs more than a call */
     unsigned n_idle;
@@ -75,7 +66,7 @@ static void destroy(struct httpc_call *call)
     DL_DELETE(c->calls, call);
     c->n_calls--;
     if (call->added)
-        curl_multi_remove_handle(c->multi, call->easy);
+        curl_multi_remove_handle(c->multi.curl, call->easy);
     if (call->easy && c->n_idle < IDLE_HANDLES_MAX) {
         curl_easy_reset(call->easy);
         c->idle[c->n_idle++] = call->easy;
@@ -125,7 +116,7 @@ static void finish(struct httpc_call *call, const struct err *err)
 {
     call->finished = true;
     if (call->added) {
-        curl_multi_remove_handle(call->client->multi, call->easy);
+        curl_multi_remove_handle(call->client->multi.curl, call->easy);
         call->added = false;
     }
     call->cb.on_done(call->ctx, err);
@@ -135,8 +126,8 @@ static void finish(struct httpc_call *call, const struct err *err)
 static void collect_finished(struct httpc *c)
 {
     int left = 0;
-    for (CURLMsg *m = curl_multi_info_read(c->multi, &left); m;
-         m = curl_multi_info_read(c->multi, &left)) {
+    for (CURLMsg *m = curl_multi_info_read(c->multi.curl, &left); m;
+         m = curl_multi_info_read(c->multi.curl, &left)) {
         if (m->msg != CURLMSG_DONE)
             continue;
         struct httpc_call *call = NULL;
@@ -156,7 +147,7 @@ static void collect_finished(struct httpc *c)
 static void add(struct httpc_call *call)
 {
     call->want_add = false;
-    CURLMcode m = curl_multi_add_handle(call->client->multi, call->easy);
+    CURLMcode m = curl_multi_add_handle(call->client->multi.curl, call->easy);
     if (m == CURLM_OK) {
         call->added = true;
         return;
@@ -186,32 +177,17 @@ static void settle(struct httpc *c)
     }
 }
 
-static void run(struct httpc *c, curl_socket_t fd, int mask)
+static void run(void *ctx, curl_socket_t fd, int mask)
 {
+    struct httpc *c = ctx;
     int running = 0;
     c->in_curl = true;
-    curl_multi_socket_action(c->multi, fd, mask, &running);
+    curl_multi_socket_action(c->multi.curl, fd, mask, &running);
     c->in_curl = false;
     settle(c);
 }
 
 /* ---- the loop's side ---- */
-
-static void on_poll(void *ctx, int events)
-{
-    struct httpc_sock *s = ctx;
-    int mask = 0;
-    if (events & (LOOP_READ | LOOP_HANGUP))
-        mask |= CURL_CSELECT_IN;
-    if (events & LOOP_WRITE)
-        mask |= CURL_CSELECT_OUT;
-    run(s->client, s->fd, mask);
-}
-
-static void on_timer(void *ctx)
-{
-    run(ctx, CURL_SOCKET_TIMEOUT, 0);
-}
 
 static void on_defer(void *ctx)
 {
@@ -228,52 +204,6 @@ static void on_defer(void *ctx)
     }
     c->in_curl = false;
     run(c, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static int on_curl_timer(CURLM *multi, long timeout_ms, void *ctx)
-{
-    struct httpc *c = ctx;
-    if (timeout_ms < 0)
-        loop_timer_stop(c->timer);
-    else
-        loop_timer_start(c->timer, timeout_ms, 0);
-    return 0;
-}
-
-static void sock_free(struct httpc_sock *s)
-{
-    DL_DELETE(s->client->socks, s);
-    loop_poll_free(s->poll);
-    free(s);
-}
-
-static int on_curl_socket(CURL *easy, curl_socket_t fd, int what, void *ctx, void *sock)
-{
-    struct httpc *c = ctx;
-    struct httpc_sock *s = sock;
-    if (what == CURL_POLL_REMOVE) {
-        if (s)
-            sock_free(s);
-        return 0;
-    }
-    if (!s) {
-        s = MEM_NEW(struct httpc_sock);
-        s->client = c;
-        s->fd = fd;
-        if (loop_poll_new(&s->poll, c->loop, fd, on_poll, s, NULL) < 0) {
-            free(s);
-            return -1;
-        }
-        DL_APPEND(c->socks, s);
-        curl_multi_assign(c->multi, fd, s);
-    }
-    int events = 0;
-    if (what & CURL_POLL_IN)
-        events |= LOOP_READ;
-    if (what & CURL_POLL_OUT)
-        events |= LOOP_WRITE;
-    loop_poll_set(s->poll, events);
-    return 0;
 }
 
 /* ---- libcurl's callbacks of one transfer ---- */
@@ -359,6 +289,11 @@ static size_t on_curl_read(char *out, size_t size, size_t n, void *ctx)
 
 /* ---- the API ---- */
 
+struct loop *httpc_loop(const struct httpc *c)
+{
+    return c->loop;
+}
+
 int httpc_new(struct httpc **ret, struct loop *loop, unsigned max_connections, struct err *err)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -366,17 +301,9 @@ int httpc_new(struct httpc **ret, struct loop *loop, unsigned max_connections, s
     struct httpc *c = MEM_NEW(struct httpc);
     c->loop = loop;
     c->max_calls = max_connections;
-    c->multi = curl_multi_init();
-    if (!c->multi)
-        abort();
-    c->timer = loop_timer_new(loop, on_timer, c);
+    httpc_multi_init(&c->multi, loop, run, c);
     c->defer = loop_defer_new(loop, on_defer, c);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_curl_socket);
-    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_curl_timer);
-    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
-    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)max_connections);
-    curl_multi_setopt(c->multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+    curl_multi_setopt(c->multi.curl, CURLMOPT_MAXCONNECTS, (long)max_connections);
     *ret = c;
     return 0;
 }
@@ -389,10 +316,7 @@ struct httpc *httpc_free(struct httpc *c)
         destroy(c->calls);
     while (c->n_idle)
         curl_easy_cleanup(c->idle[--c->n_idle]);
-    curl_multi_cleanup(c->multi);
-    while (c->socks)
-        sock_free(c->socks);
-    loop_timer_free(c->timer);
+    httpc_multi_done(&c->multi);
     loop_timer_free(c->prune);
     loop_defer_free(c->defer);
     free(c);
@@ -494,7 +418,7 @@ int httpc_start(struct httpc_call **ret, struct httpc *c, const struct httpc_req
         c->unsettled = true;
         return 0;
     }
-    CURLMcode m = curl_multi_add_handle(c->multi, call->easy);
+    CURLMcode m = curl_multi_add_handle(c->multi.curl, call->easy);
     if (m != CURLM_OK) {
         destroy(call);
         *ret = NULL;

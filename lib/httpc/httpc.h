@@ -18,6 +18,7 @@ struct httpc_call;
 int httpc_new(struct httpc **ret, struct loop *loop, unsigned max_connections, struct err *err);
 /* Cancels what is open (without callbacks). NULL ok. */
 struct httpc *httpc_free(struct httpc *c);
+struct loop *httpc_loop(const struct httpc *c);
 
 /*
  * A peer has gone for good: within three seconds the idle connections whose peer closed them are

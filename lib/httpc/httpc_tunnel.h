@@ -1,6 +1,7 @@
 #pragma once
 #include "lib/base/cleanup.h"
 #include "lib/base/err.h"
+#include "lib/base/macros.h"
 #include "lib/base/slice.h"
 
 #include <stdint.h>
@@ -8,9 +9,9 @@
 struct httpc;
 
 /*
- * A connection that a server upgrades (RFC 9110 7.8): one GET request, one answer's head, then bytes
- * both ways. http and https, TCP and Unix sockets. Once open over plain TCP or a Unix socket it costs
- * a descriptor and this object, no libcurl handle.
+ * A connection that a server upgrades (RFC 9110 7.8): one GET request, one answer's head, then
+ * bytes both ways. http and https, TCP and Unix sockets. Once open over plain TCP or a Unix socket
+ * it costs a descriptor and this object, no libcurl handle.
  */
 struct httpc_tunnel;
 
@@ -18,10 +19,12 @@ struct httpc_tunnel;
 #define HTTPC_TUNNEL_BODY_MAX KIB(64) /* of an answer that refuses */
 
 struct httpc_tunnel_cfg {
-    const char *url;            /* http://host/path or https://… */
-    const char *unix_path;      /* AF_UNIX socket to connect to, or NULL */
-    const char *const *headers; /* "Name: value" with Upgrade, Connection and so on; ends with NULL */
-    int64_t timeout_ms;         /* until the answer's head is whole; default 10000 */
+    const char *url;       /* http://host/path or https://… */
+    const char *unix_path; /* AF_UNIX socket to connect to, or NULL */
+    const char *const
+        *headers;        /* "Name: value" with Upgrade, Connection and so on; ends with NULL */
+    const char *ca_file; /* https: PEM of who is trusted; NULL: the system's */
+    int64_t timeout_ms;  /* until the answer's head is whole; default 10000 */
     /* 101 came; bytes may be there already: ask for them. Its headers: httpc_tunnel_header(). */
     void (*on_open)(void *ctx);
     /*
@@ -34,9 +37,12 @@ struct httpc_tunnel_cfg {
     void *ctx;
 };
 
-/* Callbacks never come before this returns. */
-int httpc_tunnel_open(struct httpc_tunnel **ret, struct httpc *c, const struct httpc_tunnel_cfg *cfg,
-                      struct err *err);
+/*
+ * Callbacks never come before this returns. Of the headers given none is checked: no CR or LF.
+ * The tunnel is freed before `c`.
+ */
+int httpc_tunnel_open(struct httpc_tunnel **ret, struct httpc *c,
+                      const struct httpc_tunnel_cfg *cfg, struct err *err);
 /* Of the answer, any case of the name; NULL: absent. Valid until the tunnel is freed. */
 const char *httpc_tunnel_header(const struct httpc_tunnel *t, const char *name);
 /* As read(2) and write(2), never blocking: > 0, 0 (recv: the end), -1 with errno. */

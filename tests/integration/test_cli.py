@@ -34,6 +34,7 @@ FLAGS = {
     "runner": None,
     "on-exit": "remove",
     "drain-timeout": "30s",
+    "idle-counts-connections": None,
     "metrics-open": None,
     "allow-origin": None,
     "log-level": "info",

@@ -100,7 +100,7 @@ class Channels:
 
     def __init__(
         self, api, kernel_id, v1=True, session=None, headers=None, query=None, path=CHANNELS, first=b"",
-        timeout=20, token=None, pong=True,
+        timeout=20, token=None, pong=True, expect=101,
     ):
         self.v1, self.session, self.timeout, self.pong = v1, session or uuid.uuid4().hex, timeout, pong
         self.username = "test"
@@ -120,14 +120,17 @@ class Channels:
         options = {} if token is None else {"token": token}
         self.sock = api.connect(timeout)
         self.sock.sendall(api.head("GET", target, wanted, **options) + first)
-        self.buffer = bytearray()
+        self.buffer, self.body = bytearray(), b""
         self.seen = []
+        # Of `seen`, by the id of the request they belong to; the types of replies; what is at rest.
+        self.of_parent, self.replies, self.idle = {}, {}, set()
         self.pings = 0
         self.status, self.headers = self._read_head()
         if self.status != 101:
             self._fill(Deadline(1), int(self.headers.get("content-length", 0)))
             self.body = bytes(self.buffer)
             self.sock.close()
+        assert self.status == expect, "expected %s, got %s %r" % (expect, self.status, self.body)
 
     def __enter__(self):
         return self
@@ -246,6 +249,12 @@ class Channels:
             message = decode_legacy(opcode, payload)
         message["size"], message["opcode"] = len(payload), opcode
         self.seen.append(message)
+        parent = message["parent_header"].get("msg_id")
+        self.of_parent.setdefault(parent, []).append(message)
+        if message["channel"] in ("shell", "control"):
+            self.replies[parent] = message["header"]["msg_type"]
+        elif message["content"].get("execution_state") == "idle":
+            self.idle.add(parent)
         return message
 
     def make(self, msg_type, content=None, channel="shell", buffers=(), parent=None, **header):
@@ -306,20 +315,15 @@ class Channels:
         )
 
     def answers(self, msg_id, reply=None, timeout=None):
-        """All messages with this parent up to its idle and its reply (of type `reply`, or any)."""
-        found, idle, replied = [], False, reply is False
+        """All messages with this parent up to its idle and its reply (of type `reply`, any, or False: none).
+
+        Those that were read already are among them.
+        """
         deadline = Deadline(timeout or self.timeout)
-        while not (idle and replied):
-            message = self.next(deadline.left())
-            if message["parent_header"].get("msg_id") != msg_id:
-                continue
-            found.append(message)
-            if message["channel"] in ("shell", "control"):
-                assert reply in (None, message["header"]["msg_type"]), message
-                replied = True
-            elif message["content"].get("execution_state") == "idle":
-                idle = True
-        return found
+        while msg_id not in self.idle or (reply is not False and msg_id not in self.replies):
+            self.next(deadline.left())
+        assert not reply or self.replies[msg_id] == reply, (self.replies[msg_id], reply)
+        return list(self.of_parent[msg_id])
 
     def execute(self, code, timeout=None, **content):
         return self.answers(self.run(code, **content), "execute_reply", timeout)

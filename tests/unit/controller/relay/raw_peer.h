@@ -124,12 +124,17 @@ static inline int peer_listen(const char *path)
     return fd;
 }
 
-static inline void peer_start(struct peer *p, void (*scenario)(struct peer *p))
+static inline void peer_start_on(struct peer *p, int listen_fd, void (*scenario)(struct peer *p))
 {
-    p->listen_fd = peer_listen(p->path);
+    p->listen_fd = listen_fd;
     p->scenario = scenario;
     if (pipe(p->gate) < 0 || pthread_create(&p->thread, NULL, peer_main, p) != 0)
         abort();
+}
+
+static inline void peer_start(struct peer *p, void (*scenario)(struct peer *p))
+{
+    peer_start_on(p, peer_listen(p->path), scenario);
 }
 
 static inline void peer_join(struct peer *p)

@@ -29,6 +29,8 @@ static void targets(void **state)
         {"/api/sandboxes/x/f", "%74%6f%6b%65%6e=T", "/f"},
         {"/api/sandboxes/x/f", "&&a&", "/f?a"},
         {"/api/sandboxes/x/f", "Token=1", "/f?Token=1"},
+        {"/jupyter/api/kernels/k", "token=t&1795421544360", "/jupyter/api/kernels/k?1795421544360"},
+        {"/jupyterhub/api", "", "/"},
         {"/api/sandboxes/x/a b#c\x01\xC3\xA9", "q=\"x\" y", "/a%20b%23c%01%C3%A9?q=\"x\"%20y"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -77,15 +79,18 @@ static void headers_that_pass(void **state)
 
 static void locations(void **state)
 {
-    static const char *const cases[][2] = {
-        {"/executions/e", "/api/sandboxes/" ID "/executions/e"},
-        {"http://x/y", "http://x/y"},
-        {"", ""},
+    static const char *const cases[][3] = {
+        {"/executions/e", "/api/sandboxes/" ID "/executions/e", "/api/sandboxes/" ID "/execute"},
+        {"/jupyter/api/sessions/s", "/api/sandboxes/" ID "/jupyter/api/sessions/s",
+         "/api/sandboxes/" ID "/jupyter/api/sessions"},
+        {"/jupyter/api/sessions/s", "/jupyter/api/sessions/s", "/jupyter/api/sessions"},
+        {"http://x/y", "http://x/y", "/api/sandboxes/" ID "/execute"},
+        {"", "", "/"},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct buf out;
         buf_init(&out, 1000);
-        assert_int_equal(relay_location(&out, ID, slice_str(cases[i][0])), 0);
+        assert_int_equal(relay_location(&out, ID, cases[i][2], slice_str(cases[i][0])), 0);
         _cleanup_(freep) char *got = buf_take(&out);
         assert_string_equal(got, cases[i][1]);
     }
