@@ -770,7 +770,8 @@ def test_what_could_not_be_kept_is_said(box, attach, v1):
     """Beyond 16 MiB the oldest outputs go: one marker says how many, then come the newest."""
     client = attach(v1=v1, session="away-%s" % v1)
     gate = Gate(box)
-    asked = client.run(gate.code + "for i in range(400): print('%d ' % i + 'x' * 100_000, flush=True)")
+    code = "import sys\nfor i in range(400): sys.stdout.write('%d ' % i + 'x' * 100_000 + '\\n'); sys.stdout.flush()"
+    asked = client.run(gate.code + code)
     client.until_type("execute_input", asked)
     client.close()
     eventually(lambda: model_of(box)["connections"] == 0)
