@@ -57,6 +57,7 @@ static const struct http_route rows[] = {
     {"GET", BOX "/files/{path...}", NONE, file},
     {"PUT", BOX "/files/{path...}", STREAM, file},
     {"DELETE", BOX "/files/{path...}", NONE, file},
+    {"GET", BOX "/jupyter/files/{path...}", NONE, file},
     {"GET", BOX "/jupyter/api/contents", NONE, file},
     {"POST", BOX "/jupyter/api/contents", STREAM, file},
     {"GET", BOX "/jupyter/api/contents/{path...}", NONE, file},

@@ -1,9 +1,11 @@
 /*
  * Entries lie in a circular array by number, so that a reader's place is a number and nothing has
- * to be told when an entry goes. `heavy_from` is the place before which no output is left to drop.
+ * to be told when an entry goes. `heavy_from` is the place before which no output is left in
+ * memory. The file only grows, and begins anew when nothing of it is needed any more.
  */
 #include "kernel-runner/attach/hub_ring.h"
 
+#include "kernel-runner/exec/spill_file.h"
 #include "lib/base/mem.h"
 #include "lib/jupyter/jp_ws.h"
 
@@ -15,12 +17,18 @@ struct hub_ring {
     struct hub_entry *entries;
     size_t capacity;
     uint64_t first, next, heavy_from;
-    size_t heavy_bytes, light_bytes;
+    size_t heavy_bytes, light_bytes; /* in memory */
+    int spill_dir_fd, fd;
+    uint64_t file_end;
+    size_t n_spilled;
+    char *scratch; /* what was read back last */
 };
 
-struct hub_ring *hub_ring_new(void)
+struct hub_ring *hub_ring_new(int spill_dir_fd)
 {
     struct hub_ring *r = MEM_NEW(struct hub_ring);
+    r->spill_dir_fd = spill_dir_fd;
+    r->fd = -1;
     r->first = r->next = r->heavy_from = 1;
     return r;
 }
@@ -41,12 +49,13 @@ static void grow(struct hub_ring *r)
     r->capacity = capacity;
 }
 
-uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, bool heavy, char *v1_take, size_t len)
+uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, enum hub_weight weight, char *v1_take,
+                         size_t len)
 {
     if (r->next - r->first == r->capacity)
         grow(r);
-    *slot(r, r->next) = (struct hub_entry){.to = to, .heavy = heavy, .v1 = v1_take, .len = len};
-    *(heavy ? &r->heavy_bytes : &r->light_bytes) += len;
+    *slot(r, r->next) = (struct hub_entry){.to = to, .weight = weight, .v1 = v1_take, .len = len};
+    *(weight == HUB_HEAVY ? &r->heavy_bytes : &r->light_bytes) += len;
     return r->next++;
 }
 
@@ -58,10 +67,23 @@ static char *parent_of(const struct hub_entry *e)
     return mem_dup_n(msg.frames[JP_PARENT].ptr, msg.frames[JP_PARENT].len);
 }
 
+static void unspill(struct hub_ring *r)
+{
+    if (--r->n_spilled)
+        return;
+    close(r->fd);
+    r->fd = -1;
+    r->file_end = 0;
+    free(r->scratch);
+    r->scratch = NULL;
+}
+
 static void forget_bytes(struct hub_ring *r, const struct hub_entry *e)
 {
-    if (e->v1)
-        *(e->heavy ? &r->heavy_bytes : &r->light_bytes) -= e->len;
+    if (e->spilled)
+        unspill(r);
+    else if (e->v1)
+        *(e->weight == HUB_HEAVY ? &r->heavy_bytes : &r->light_bytes) -= e->len;
     else
         r->light_bytes -= strlen(e->parent);
 }
@@ -86,11 +108,30 @@ static void drop(struct hub_ring *r, struct hub_entry *e)
     e->v1 = NULL;
 }
 
-void hub_ring_limit(struct hub_ring *r)
+/* Where it cannot be written it is dropped, and said. */
+static bool spill(struct hub_ring *r, struct hub_entry *e)
+{
+    if (r->file_end + e->len > HUB_SPILL_BYTES)
+        return false;
+    if (r->fd < 0)
+        r->fd = spill_file_open(r->spill_dir_fd);
+    if (r->fd < 0 || spill_file_write(r->fd, e->v1, e->len, r->file_end) < 0)
+        return false;
+    e->spilled = true;
+    e->offset = r->file_end;
+    r->file_end += e->len;
+    r->n_spilled++;
+    r->heavy_bytes -= e->len;
+    free(e->v1);
+    e->v1 = NULL;
+    return true;
+}
+
+void hub_ring_limit(struct hub_ring *r, uint64_t live_from)
 {
     for (; r->heavy_bytes > HUB_HEAVY_BYTES && r->heavy_from + 1 < r->next; r->heavy_from++) {
         struct hub_entry *e = slot(r, r->heavy_from);
-        if (e->heavy && e->v1)
+        if (e->weight == HUB_HEAVY && e->v1 && (r->heavy_from < live_from || !spill(r, e)))
             drop(r, e);
     }
     while (r->first + 1 < r->next &&
@@ -126,6 +167,21 @@ const struct hub_entry *hub_ring_at(const struct hub_ring *r, uint64_t seq)
     return slot(r, seq);
 }
 
+bool hub_ring_read(struct hub_ring *r, uint64_t seq, struct slice *ret)
+{
+    const struct hub_entry *e = hub_ring_at(r, seq);
+    if (e->v1) {
+        *ret = slice_make(e->v1, e->len);
+        return true;
+    }
+    if (!e->spilled)
+        return false;
+    free(r->scratch);
+    r->scratch = mem_alloc(e->len);
+    *ret = slice_make(r->scratch, e->len);
+    return spill_file_read(r->fd, r->scratch, e->len, e->offset) == 0;
+}
+
 size_t hub_ring_bytes(const struct hub_ring *r)
 {
     return r->heavy_bytes + r->light_bytes;
@@ -137,6 +193,9 @@ struct hub_ring *hub_ring_free(struct hub_ring *r)
         return NULL;
     while (r->first < r->next)
         pop(r);
+    if (r->fd >= 0)
+        close(r->fd); /* a first write that failed */
+    free(r->scratch);
     free(r->entries);
     free(r);
     return NULL;

@@ -182,7 +182,8 @@ int ws_conn_new(struct ws_conn **ret, struct loop *loop, const struct ws_conn_cf
     buf_init(&c->early, cfg->early.len);
     buf_init(&c->message, cfg->max_message);
     buf_init(&c->out, WS_WAITING_MAX);
-    buf_append_slice(&c->early, cfg->early);
+    if (cfg->early.len)
+        buf_append_slice(&c->early, cfg->early);
     if (ws_recv_init(c) != 0)
         abort(); /* out of memory, as everywhere */
     c->defer = loop_defer_new(loop, on_turn, c);
