@@ -7,19 +7,25 @@
 /*
  * What one kernel said, numbered from 1, for readers that are each at a place of their own.
  *
- * Ceilings: HUB_HEAVY_BYTES of outputs in memory. Above, the oldest go: those that a connected
- * reader has not had yet to a file, while that is below HUB_SPILL_BYTES; others are dropped, and
- * each leaves its number, its length and its parent header, so that a reader can say what is
- * missing. What clients must not miss (status, replies, errors) stays, up to HUB_LIGHT_BYTES and
- * HUB_ENTRIES; above, the oldest entries go altogether and a reader that was behind has been
- * overrun.
+ * Ceilings: HUB_HEAVY_BYTES of outputs and HUB_LIGHT_BYTES of all else in memory. Above, the oldest
+ * go. What a connected reader has not had yet goes to a file, as long as the sandbox has room for
+ * that. Else outputs are dropped, and each leaves its number, its length and its parent header, so
+ * that a reader can say what is missing; of all else, and above HUB_ENTRIES, the oldest go
+ * altogether, and a reader that was behind has been overrun.
  */
 struct hub_ring;
 
 #define HUB_HEAVY_BYTES MIB(16)
-#define HUB_SPILL_BYTES MIB(256)
 #define HUB_LIGHT_BYTES MIB(8)
-#define HUB_ENTRIES     32768
+#define HUB_ENTRIES     65536
+
+/* What all rings of a sandbox may write to files. */
+#define HUB_SPILL_BYTES MIB(256)
+#define HUB_SPILL_LIGHT MIB(64) /* and above that for what is no output */
+struct hub_spill {
+    int dir_fd;   /* borrowed; -1: see spill_file.h */
+    int64_t left; /* begins with HUB_SPILL_BYTES */
+};
 
 enum hub_weight {
     HUB_LIGHT, /* clients must not miss it */
