@@ -142,6 +142,7 @@ static void on_room(struct hub *h)
 void hub_request_over(struct hub *h, struct hub_request *r)
 {
     bool main_shell = r->main_shell;
+    exec_queue_foreign_answered(h->cfg.queue, r->msg_id);
     hub_requests_remove(&h->requests, r);
     if (main_shell)
         exec_queue_foreign_end(h->cfg.queue, 1);

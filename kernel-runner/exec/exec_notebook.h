@@ -16,6 +16,11 @@ struct exec_notebook *exec_notebook_free(struct exec_notebook *n); /* ends what 
 
 /* A message that concerns no execution of the API. */
 void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg);
+/*
+ * Its request has had all its answers: where its reply is not known here (a flood of requests that
+ * are answered before their code is announced), it ends all the same.
+ */
+void exec_notebook_answered(struct exec_notebook *n, const char *msg_id);
 /* The kernel process ended; `error` is the text of a kernel_died. */
 void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
                            const char *error);

@@ -481,6 +481,11 @@ void exec_queue_foreign_end(struct exec_queue *q, size_t n)
     pump(q);
 }
 
+void exec_queue_foreign_answered(struct exec_queue *q, const char *msg_id)
+{
+    exec_notebook_answered(q->notebook, msg_id);
+}
+
 void exec_queue_restart(struct exec_queue *q)
 {
     struct exec *e = q->current;

@@ -40,6 +40,8 @@ size_t exec_queue_outstanding(const struct exec_queue *q);
  */
 void exec_queue_foreign_begin(struct exec_queue *q);
 void exec_queue_foreign_end(struct exec_queue *q, size_t n);
+/* A request of a notebook client, of whatever shell, has had all its answers. */
+void exec_queue_foreign_answered(struct exec_queue *q, const char *msg_id);
 /* The kernel died of an execute_request, perhaps before it said that it runs it. */
 void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
                              const struct kernel_death *death);
