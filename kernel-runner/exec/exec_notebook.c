@@ -29,6 +29,7 @@ struct early {
 
 struct exec_notebook {
     struct exec_queue_cfg cfg;
+    struct exec_queue *owner;
     struct exec *running;
     size_t n_running;
     struct loop_timer *kill_timer;
@@ -191,6 +192,7 @@ static void begin(struct exec_notebook *n, const struct jp_msg *msg)
     n->n_running++;
     memcpy(e->kernel_id, kernel_id(n->cfg.kernel), ID_UUID_SIZE);
     e->generation = kernel_generation(n->cfg.kernel);
+    e->queue = n->owner;
     jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_move(e, EXEC_EV_SEND);
     exec_begin(e);
@@ -344,10 +346,11 @@ size_t exec_notebook_running(const struct exec_notebook *n)
     return n->n_running;
 }
 
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg)
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *owner)
 {
     struct exec_notebook *n = MEM_NEW(struct exec_notebook);
     n->cfg = *cfg;
+    n->owner = owner;
     n->kill_timer = loop_timer_new(cfg->loop, on_kill_timer, n);
     return n;
 }

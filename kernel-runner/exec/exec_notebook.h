@@ -10,8 +10,8 @@ struct exec_notebook;
 
 #define EXEC_NOTEBOOK_RUNNING_MAX 64 /* at a time (subshells); more are not recorded */
 
-/* The callbacks of cfg are called as for the API's executions; cfg is copied. */
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg);
+/* The callbacks of cfg are called as for the API's executions; cfg is copied; owner cancels. */
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *owner);
 struct exec_notebook *exec_notebook_free(struct exec_notebook *n); /* ends what runs; NULL ok */
 
 /* A message that concerns no execution of the API. */

@@ -530,7 +530,7 @@ struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg)
     q->timer = loop_timer_new(cfg->loop, on_timer, q);
     q->held = loop_timer_new(cfg->loop, let_interrupt_go, q);
     buf_init(&q->asked, ASKED_MAX_BYTES);
-    q->notebook = exec_notebook_new(cfg);
+    q->notebook = exec_notebook_new(cfg, q);
     q->listener.events = (struct kernel_events){
         .on_msg = on_msg, .on_ready = on_ready, .on_down = on_down, .ctx = q};
     kernel_listen(cfg->kernel, &q->listener);
