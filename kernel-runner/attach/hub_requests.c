@@ -62,9 +62,17 @@ bool hub_request_is_over(const struct hub_request *r)
     return r->idle && (r->replied || !r->wants_reply);
 }
 
-bool hub_requests_are_full(const struct hub_requests *t)
+bool hub_requests_are_full(const struct hub_requests *t, uint32_t from)
 {
-    return t->n_main >= HUB_REQUESTS_MAX || t->bytes >= HUB_REQUEST_BYTES;
+    const struct hub_request *r;
+    size_t n = 0, bytes = 0;
+    if (t->n_main < HUB_REQUESTS_MAX && t->bytes < HUB_REQUEST_BYTES)
+        return false;
+    DL_FOREACH (t->list, r) {
+        n += r->from == from;
+        bytes += r->from == from ? r->bytes : 0;
+    }
+    return n > HUB_SHARE || bytes > HUB_SHARE_BYTES;
 }
 
 bool hub_requests_have_room(const struct hub_requests *t)

@@ -15,8 +15,14 @@
  * Requests to subshells and on control have no such order: of those without an answer only the last
  * HUB_OTHERS_MAX are remembered.
  */
-#define HUB_REQUESTS_MAX  10000 /* on the main shell; then clients are not read until it is half */
+/*
+ * Of the main shell's; above, those whose share is more than HUB_SHARE are not read until it is
+ * half. So many that what ends them all at once, a kernel's death, fits into every client's ring.
+ */
+#define HUB_REQUESTS_MAX  1000
 #define HUB_REQUEST_BYTES MIB(32) /* of all of them together, likewise */
+#define HUB_SHARE         64
+#define HUB_SHARE_BYTES   MIB(1)
 #define HUB_OTHERS_MAX    1000
 #define HUB_CONTENT_MAX   KIB(64)
 
@@ -52,7 +58,8 @@ struct hub_request *hub_request_new(const char *msg_id, const char *msg_type, st
 struct hub_request *hub_requests_find(const struct hub_requests *t, const char *msg_id);
 void hub_requests_remove(struct hub_requests *t, struct hub_request *r); /* frees it */
 bool hub_request_is_over(const struct hub_request *r);
-bool hub_requests_are_full(const struct hub_requests *t);
+/* The ceilings are reached, and it is this session that has more than its share. */
+bool hub_requests_are_full(const struct hub_requests *t, uint32_t from);
 bool hub_requests_have_room(const struct hub_requests *t); /* half of the ceilings */
 
 /*

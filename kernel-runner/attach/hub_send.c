@@ -310,6 +310,6 @@ int hub_send(struct hub_session *s, const struct jp_ws_msg *msg)
         return 0;
     }
     pass(s, track(s, msg, &header), msg);
-    s->full = hub_requests_are_full(&h->requests);
+    s->full = hub_requests_are_full(&h->requests, s->number);
     return s->full ? HUB_FULL : 0;
 }
