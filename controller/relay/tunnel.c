@@ -173,9 +173,11 @@ static void read_once(struct relay_tunnel *t, enum way w)
 /* What each side is watched for, or the end. The last thing a callback does. */
 static void settle(struct relay_tunnel *t)
 {
+    /* A runner that takes nothing any more may have said why: that is read to its end. */
+    bool says = t->broken[UP] && !t->over[DOWN] && !t->broken[DOWN];
     bool ending = t->over[UP] || t->over[DOWN] || t->broken[UP] || t->broken[DOWN];
     int events[WAYS]; /* of the sender of that way */
-    if (ending && !t->kept[UP].bytes && !t->kept[DOWN].bytes) {
+    if (ending && !says && !t->kept[UP].bytes && !t->kept[DOWN].bytes) {
         close_tunnel(t);
         return;
     }
@@ -183,7 +185,7 @@ static void settle(struct relay_tunnel *t)
         begin_end(t);
     for (enum way w = UP; w < WAYS; w++) {
         enum way other = w == UP ? DOWN : UP;
-        bool reads = !ending && !t->kept[w].bytes;
+        bool reads = (!ending || (says && w == DOWN)) && !t->kept[w].bytes;
         events[w] = (reads ? LOOP_READ : 0) | (t->kept[other].bytes ? LOOP_WRITE : 0);
     }
     loop_poll_set(t->poll, events[UP]);
@@ -355,8 +357,8 @@ static int open_up(struct relay_tunnel *t, const struct sandbox *sb, struct err 
 static int check(const struct relay *r, struct http_request *req, const struct sandbox *sb,
                  struct err *err)
 {
-    const char *upgrade = http_header(req, "Upgrade");
-    if (!ws_list_has(upgrade, "websocket"))
+    if (!ws_list_has(http_header(req, "Upgrade"), "websocket") ||
+        !ws_list_has(http_header(req, "Connection"), "upgrade"))
         return err_set(err, ERR_INVALID,
                        "this is a WebSocket: open it as one (Upgrade: websocket)");
     if (r->no_tunnels)

@@ -11,16 +11,20 @@ struct attach {
     struct runner *runner;
     struct hub *hubs[LIMIT_KERNELS];
     size_t n_hubs;
-    struct loop_defer *remove_later;
+    struct hub_spill spill;
+    struct loop_defer *later;
     char removing[LIMIT_KERNELS][ID_UUID_SIZE];
     size_t n_removing;
+    bool ending;
 };
 
-static void on_remove(void *ctx)
+static void on_later(void *ctx)
 {
     struct attach *a = ctx;
     while (a->n_removing)
         runner_remove_kernel(a->runner, a->removing[--a->n_removing], NULL);
+    if (a->ending)
+        runner_end(a->runner, "kernel_shutdown");
 }
 
 static size_t index_of(const struct attach *a, const char *kernel_id)
@@ -46,31 +50,30 @@ static bool is_main(const struct attach *a, const char *id)
     return strcmp(kernel_id(k), id) == 0;
 }
 
-static void remove_later(struct attach *a, const char *id)
-{
-    if (a->n_removing == LIMIT_KERNELS)
-        return;
-    memcpy(a->removing[a->n_removing++], id, ID_UUID_SIZE);
-    loop_defer_post(a->remove_later);
-}
-
 static void on_shutdown(void *ctx, struct hub *h, bool all)
 {
     struct attach *a = ctx;
-    if (!is_main(a, hub_kernel_id(h)))
-        remove_later(a, hub_kernel_id(h));
-    else if (all)
-        runner_end(a->runner, "kernel_shutdown");
+    bool further = !is_main(a, hub_kernel_id(h));
+    a->ending = a->ending || (all && !further);
+    if (further && a->n_removing < LIMIT_KERNELS)
+        memcpy(a->removing[a->n_removing++], hub_kernel_id(h), ID_UUID_SIZE);
+    loop_defer_post(a->later);
 }
 
-void attach_end_kernel(struct attach *a, struct kernel *k, bool all)
+void attach_end_kernel(struct attach *a, struct kernel *k)
 {
-    if (!is_main(a, kernel_id(k)))
-        remove_later(a, kernel_id(k));
-    else if (all)
-        runner_end(a->runner, "kernel_shutdown");
-    else
+    if (is_main(a, kernel_id(k)))
         kernel_end(k);
+    else
+        runner_remove_kernel(a->runner, kernel_id(k), NULL);
+}
+
+int attach_find_kernel(struct runner *r, const char *id, struct kernel **ret, struct err *err)
+{
+    *ret = kernel_table_find(runner_kernels(r), id);
+    if (!*ret || kernel_is_ended(*ret))
+        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" here", id);
+    return 0;
 }
 
 struct hub *attach_hub(struct attach *a, struct kernel *k)
@@ -83,6 +86,7 @@ struct hub *attach_hub(struct attach *a, struct kernel *k)
     struct hub_cfg cfg = {.runner = a->runner,
                           .kernel = k,
                           .queue = queue,
+                          .spill = &a->spill,
                           .on_gone = on_hub_gone,
                           .on_shutdown = on_shutdown,
                           .ctx = a};
@@ -106,7 +110,8 @@ struct attach *attach_new(struct runner *r)
 {
     struct attach *a = MEM_NEW(struct attach);
     a->runner = r;
-    a->remove_later = loop_defer_new(runner_loop(r), on_remove, a);
+    a->spill = (struct hub_spill){.dir_fd = runner_spill_dir(r), .left = HUB_SPILL_BYTES};
+    a->later = loop_defer_new(runner_loop(r), on_later, a);
     runner_set_attach(r, a);
     return a;
 }
@@ -117,7 +122,7 @@ struct attach *attach_free(struct attach *a)
         return NULL;
     for (size_t i = 0; i < a->n_hubs; i++)
         hub_free(a->hubs[i]);
-    loop_defer_free(a->remove_later);
+    loop_defer_free(a->later);
     runner_set_attach(a->runner, NULL);
     free(a);
     return NULL;

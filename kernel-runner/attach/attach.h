@@ -12,8 +12,10 @@ void attach_close_all(struct attach *a);
 /* The hub of a kernel, made where there is none. */
 struct hub *attach_hub(struct attach *a, struct kernel *k);
 unsigned attach_connections(const struct attach *a, const struct kernel *k);
+/* A kernel that Jupyter clients may see: not one that a client has ended. -ERR_NOT_FOUND. */
+int attach_find_kernel(struct runner *r, const char *id, struct kernel **ret, struct err *err);
 /*
- * Ends a kernel as Jupyter's DELETE does: a further one is removed in the next turn, the main one
- * is dead until a restart. `all`: the end of the main kernel is the end of the sandbox.
+ * Ends a kernel as Jupyter's DELETE does: a further one is removed, the main one is dead until a
+ * restart. Not from inside a kernel's events.
  */
-void attach_end_kernel(struct attach *a, struct kernel *k, bool all);
+void attach_end_kernel(struct attach *a, struct kernel *k);

@@ -25,7 +25,6 @@
 
 struct channels {
     struct runner *runner;
-    struct hub *hub;
     struct hub_session *session; /* NULL: detached */
     struct http_upgrade *upgrade;
     struct ws_fd *fd;
@@ -300,16 +299,6 @@ static int check_upgrade(const struct http_request *req, char accept[WS_ACCEPT_S
     return 0;
 }
 
-static int find_kernel(struct runner *r, const struct http_request *req, struct kernel **ret,
-                       struct err *err)
-{
-    const char *id = http_param(req, "kid");
-    *ret = kernel_table_find(runner_kernels(r), id);
-    if (!*ret || kernel_is_ended(*ret))
-        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" here", id);
-    return 0;
-}
-
 static struct channels *channels_new(struct runner *r, struct http_request *req,
                                      const struct kernel *k)
 {
@@ -331,7 +320,7 @@ static int admit(struct runner *r, struct http_request *req, struct kernel **ret
                  char accept[WS_ACCEPT_SIZE], struct err *err)
 {
     const char *session = http_query(req, "session_id");
-    int e = find_kernel(r, req, ret, err);
+    int e = attach_find_kernel(r, http_param(req, "kid"), ret, err);
     if (e < 0 || (e = check_upgrade(req, accept, err)) < 0)
         return e;
     if (session && strlen(session) >= JP_ID_SIZE)

@@ -29,15 +29,7 @@ static uint64_t wanted_from(const struct hub_session *s)
     return s->acks ? MIN(s->acked + 1, s->next) : s->next;
 }
 
-static void trim(void *ctx)
-{
-    struct hub *h = ctx;
-    uint64_t from = hub_ring_next(h->ring);
-    struct hub_session *s;
-    DL_FOREACH2(h->sessions, s, next_session)
-    from = MIN(from, wanted_from(s));
-    hub_ring_trim(h->ring, from - 1);
-}
+static void evict_detached(struct hub *h);
 
 /* Those whose next entry is gone have lost what they must not: they start anew. */
 static void end_overrun(struct hub *h)
@@ -52,6 +44,19 @@ static void end_overrun(struct hub *h)
         hub_detach(s);
         front.on_over(front.ctx, 1013, "too many messages wait for this client: connect again");
     }
+}
+
+/* In a turn of its own: nobody is in the middle of a session then. */
+static void trim(void *ctx)
+{
+    struct hub *h = ctx;
+    end_overrun(h);
+    evict_detached(h);
+    uint64_t from = hub_ring_next(h->ring);
+    struct hub_session *s;
+    DL_FOREACH2(h->sessions, s, next_session)
+    from = MIN(from, wanted_from(s));
+    hub_ring_trim(h->ring, from - 1);
 }
 
 /* What connected clients have not been sent. */
@@ -79,7 +84,6 @@ void hub_put(struct hub *h, uint32_t to, enum hub_weight weight, char *v1_take, 
             s->next++;
     }
     hub_ring_limit(h->ring, live_from(h));
-    end_overrun(h);
     loop_defer_post(h->trimmer);
 }
 
@@ -109,6 +113,8 @@ bool hub_peek(struct hub_session *s, struct hub_view *ret)
         ret->lost_messages = s->missed;
         return true;
     }
+    if (s->next < hub_ring_first(ring))
+        return false; /* it is overrun, and about to be closed */
     for (; s->next < hub_ring_next(ring); s->next++) {
         const struct hub_entry *e = hub_ring_at(ring, s->next);
         if (!is_for(s, e) || (e->weight == HUB_ONCE && s->next <= s->sent))
@@ -189,6 +195,12 @@ static struct hub_session *oldest_detached(struct hub *h)
     return oldest;
 }
 
+static void evict_detached(struct hub *h)
+{
+    while (h->n_detached > HUB_DETACHED_MAX)
+        session_free(oldest_detached(h));
+}
+
 static void on_expiry(void *ctx)
 {
     struct hub *h = ctx;
@@ -215,8 +227,7 @@ void hub_detach(struct hub_session *s)
     s->detached_ms = loop_now_ms(h->loop);
     /* What was sent and not acknowledged is sent again: it may not have arrived. */
     s->next = wanted_from(s);
-    if (h->n_detached > HUB_DETACHED_MAX)
-        session_free(oldest_detached(h));
+    loop_defer_post(h->trimmer);
     if (!loop_timer_active(h->expiry))
         loop_timer_start(h->expiry, HUB_SESSION_KEPT_MS, 0);
 }
@@ -287,7 +298,7 @@ struct hub *hub_new(const struct hub_cfg *cfg)
     struct hub *h = MEM_NEW(struct hub);
     h->cfg = *cfg;
     h->loop = runner_loop(cfg->runner);
-    h->ring = hub_ring_new(runner_spill_dir(cfg->runner));
+    h->ring = hub_ring_new(cfg->spill);
     h->expiry = loop_timer_new(h->loop, on_expiry, h);
     h->trimmer = loop_defer_new(h->loop, trim, h);
     hub_listen(h);
@@ -300,11 +311,13 @@ struct hub *hub_free(struct hub *h)
         return NULL;
     hub_close_all(h, 1000, "the kernel is gone");
     if (!h->gone) {
-        exec_queue_foreign_end(h->cfg.queue, h->requests.n_main);
+        exec_queue_set_foreign(h->cfg.queue, NULL);
         kernel_unlisten(h->cfg.kernel, &h->listener);
     }
-    while (h->requests.list)
-        hub_requests_remove(&h->requests, h->requests.list);
+    while (h->requests.main)
+        hub_requests_remove(&h->requests, h->requests.main);
+    while (h->requests.others)
+        hub_requests_remove(&h->requests, h->requests.others);
     while (h->sessions)
         session_free(h->sessions);
     hub_ring_free(h->ring);

@@ -37,6 +37,7 @@ struct hub_cfg {
     struct runner *runner;
     struct kernel *kernel;
     struct exec_queue *queue;
+    struct hub_spill *spill; /* of all hubs of the sandbox */
     /* The kernel is gone, or ended by a client's wish: after this no session is attached. */
     void (*on_gone)(void *ctx, struct hub *h); /* free it */
     /* A client ended the kernel; `all`: it speaks for all of a user's kernels. */

@@ -10,7 +10,7 @@
 
 #include <utlist.h>
 
-#define WATCH_MS 1000
+#define HUB_WATCH_MS 1000
 #define LIGHT_BYTES                                                                                \
     KIB(64) /* other IOPub messages that are longer may be dropped as outputs are                  \
              */
@@ -52,16 +52,7 @@ static char *encode(const struct jp_msg *msg, size_t *ret_len)
     out.frames[JP_METADATA] = msg->metadata;
     out.frames[JP_CONTENT] = msg->content;
     memcpy(out.buffers, msg->buffers, msg->n_buffers * sizeof(*msg->buffers));
-    size_t total = KIB(4);
-    for (size_t i = 0; i < JP_JSON_FRAMES; i++)
-        total += out.frames[i].len;
-    for (size_t i = 0; i < out.n_buffers; i++)
-        total += out.buffers[i].len;
-    struct buf v1;
-    buf_init(&v1, total);
-    jp_ws_v1_encode(&v1, &out);
-    *ret_len = v1.len;
-    return buf_take(&v1);
+    return hub_encode(&out, ret_len);
 }
 
 static void put_piece(void *ctx, char *v1_take, size_t len)
@@ -154,7 +145,7 @@ static void on_msg(void *ctx, const struct jp_msg *msg)
     bool heard = h->sessions && (msg->channel == JP_IOPUB || (to && is_session(h, to)));
     if (heard)
         pass_on(h, msg, to);
-    if (h->requests.list && msg->parent_id[0])
+    if (h->requests.by_id && msg->parent_id[0])
         note(h, msg);
 }
 
@@ -168,11 +159,11 @@ static void on_watch(void *ctx)
     struct kernel *k = h->cfg.kernel;
     if (h->requests.n_main == 0)
         return;
-    loop_timer_start(h->watch, WATCH_MS, 0);
+    loop_timer_start(h->watch, HUB_WATCH_MS, 0);
     if (kernel_state(k) != KERNEL_IDLE)
         return;
-    h->probe_order = h->requests.last_order + 1;
-    kernel_probe(k);
+    if (kernel_probe(k))
+        h->probe_order = h->requests.last_order + 1;
 }
 
 static void on_probed(void *ctx)
@@ -190,32 +181,16 @@ static bool can_wait(const struct hub_request *r)
     return strcmp(r->msg_type, "kernel_info_request") == 0 && !r->replied;
 }
 
-static void hold_info(struct hub_request *r)
+static void hold_info(struct hub *h, struct hub_request *r)
 {
     struct jp_ws_msg msg = {.channel = r->channel};
+    size_t len = 0;
     msg.frames[JP_HEADER] = slice_str(r->header);
     for (size_t i = JP_PARENT; i < JP_JSON_FRAMES; i++)
         msg.frames[i] = slice_str("{}");
-    struct buf out;
-    buf_init(&out, JP_HEADER_MAX + KIB(1));
-    jp_ws_v1_encode(&out, &msg);
-    r->held_len = out.len;
-    r->held = buf_take(&out);
+    char *v1 = hub_encode(&msg, &len);
+    hub_requests_hold(&h->requests, r, v1, len);
     r->busy = r->idle = false;
-}
-
-static void describe(const struct kernel_death *d, char *ename, char *evalue, size_t size)
-{
-    snprintf(ename, size, "%s", d->wanted ? "KernelRestarted" : "KernelDied");
-    if (d->oom)
-        snprintf(evalue, size, "the kernel was killed: the sandbox's memory limit was passed");
-    else if (d->wanted)
-        snprintf(evalue, size, "the kernel was stopped");
-    else if (d->signal)
-        snprintf(evalue, size, "the kernel process was ended by signal %d (SIG%s)", d->signal,
-                 sigabbrev_np(d->signal) ? sigabbrev_np(d->signal) : "?");
-    else
-        snprintf(evalue, size, "the kernel process exited with code %d", d->exit_code);
 }
 
 static void say_state(struct hub *h, const char *state)
@@ -231,8 +206,8 @@ static void say_state(struct hub *h, const char *state)
 static void record_last(struct hub *h, const struct kernel_death *death)
 {
     const struct hub_request *r;
-    DL_FOREACH (h->requests.list, r) {
-        if (!r->main_shell || r->held || r->idle)
+    DL_FOREACH (h->requests.main, r) {
+        if (r->held || r->idle)
             continue;
         if (r->content && !death->wanted)
             exec_queue_foreign_lost(h->cfg.queue, r->msg_id, slice_str(r->content), death);
@@ -240,22 +215,32 @@ static void record_last(struct hub *h, const struct kernel_death *death)
     }
 }
 
+static void end_or_keep(struct hub *h, struct hub_request *r, const struct kernel_death *death)
+{
+    char text[KERNEL_DEATH_SIZE];
+    bool dead = kernel_state(h->cfg.kernel) == KERNEL_DEAD;
+    if (!dead && (r->held || can_wait(r))) {
+        if (!r->held)
+            hold_info(h, r);
+        return;
+    }
+    kernel_death_describe(death, text);
+    if (death->wanted)
+        hub_fail(h, r, "KernelRestarted", "the kernel was stopped");
+    else
+        hub_fail(h, r, "KernelDied", text);
+}
+
 static void on_down(void *ctx, const struct kernel_death *death)
 {
     struct hub *h = ctx;
-    char ename[200], evalue[200];
     bool dead = kernel_state(h->cfg.kernel) == KERNEL_DEAD;
     struct hub_request *r, *next;
     record_last(h, death);
-    describe(death, ename, evalue, sizeof(evalue));
-    DL_FOREACH_SAFE (h->requests.list, r, next) {
-        if (!dead && (r->held || can_wait(r))) {
-            if (!r->held)
-                hold_info(r);
-            continue;
-        }
-        hub_fail(h, r, ename, evalue);
-    }
+    DL_FOREACH_SAFE (h->requests.main, r, next)
+        end_or_keep(h, r, death);
+    DL_FOREACH_SAFE (h->requests.others, r, next)
+        end_or_keep(h, r, death);
     say_state(h, dead ? "dead" : "restarting");
     if (dead && h->ending)
         h->cfg.on_shutdown(h->cfg.ctx, h, h->ending_all);
@@ -277,8 +262,29 @@ static void on_gone(void *ctx)
     h->cfg.on_gone(h->cfg.ctx, h);
 }
 
+static size_t count_foreign(void *ctx)
+{
+    const struct hub *h = ctx;
+    return h->requests.n_main;
+}
+
+static uint64_t oldest_foreign(void *ctx)
+{
+    const struct hub *h = ctx;
+    return h->requests.main ? h->requests.main->ticket : UINT64_MAX;
+}
+
+static bool knows(void *ctx, const char *msg_id)
+{
+    const struct hub *h = ctx;
+    return hub_requests_find(&h->requests, msg_id) != NULL;
+}
+
 void hub_listen(struct hub *h)
 {
+    const struct exec_foreign foreign = {
+        .count = count_foreign, .oldest = oldest_foreign, .knows = knows, .ctx = h};
+    exec_queue_set_foreign(h->cfg.queue, &foreign);
     h->watch = loop_timer_new(h->loop, on_watch, h);
     h->listener.events = (struct kernel_events){.on_msg = on_msg,
                                                 .on_ready = on_ready,

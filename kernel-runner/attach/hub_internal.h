@@ -3,6 +3,8 @@
 #include "kernel-runner/attach/hub_requests.h"
 #include "kernel-runner/attach/hub_say.h"
 
+#define HUB_WATCH_MS 1000 /* how often a silent kernel is asked for a sign */
+
 /* Between hub.c (sessions and the ring), hub_send.c (from clients) and hub_hear.c (the kernel). */
 struct hub_session {
     struct hub *hub;
@@ -28,7 +30,7 @@ struct hub {
     struct hub_ring *ring;
     struct hub_requests requests;
     struct hub_session *sessions;
-    unsigned n_connected, n_detached;
+    unsigned n_connected, n_detached, n_full;
     uint32_t last_number;
     struct loop_timer *expiry;  /* of detached sessions */
     struct loop_timer *watch;   /* while something is unanswered: does the kernel still owe it? */

@@ -47,8 +47,8 @@ struct hub_entry {
     char *parent;    /* the parent header's JSON; NULL unless dropped */
 };
 
-struct hub_ring *hub_ring_new(int spill_dir_fd);    /* borrowed; -1: see spill_file.h */
-struct hub_ring *hub_ring_free(struct hub_ring *r); /* NULL ok */
+struct hub_ring *hub_ring_new(struct hub_spill *spill); /* shared, borrowed */
+struct hub_ring *hub_ring_free(struct hub_ring *r);     /* NULL ok */
 /* Returns its number. No ceiling is looked at before hub_ring_limit(). */
 uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, enum hub_weight weight, char *v1_take,
                          size_t len);

@@ -7,7 +7,7 @@
 #define HEADER_BYTES KIB(4)
 #define SPARE_BYTES  KIB(1) /* of a piece: what stands around the text */
 
-static char *encode(const struct jp_ws_msg *msg, size_t *ret_len)
+char *hub_encode(const struct jp_ws_msg *msg, size_t *ret_len)
 {
     struct buf out;
     size_t total = KIB(4);
@@ -35,7 +35,7 @@ char *hub_say(const struct hub_said *said, size_t *ret_len)
     msg.frames[JP_PARENT] = said->parent.len ? said->parent : slice_str("{}");
     msg.frames[JP_METADATA] = slice_str("{}");
     msg.frames[JP_CONTENT] = said->content;
-    char *v1 = encode(&msg, ret_len);
+    char *v1 = hub_encode(&msg, ret_len);
     buf_done(&header);
     return v1;
 }
@@ -88,7 +88,7 @@ static char *piece(const struct jp_msg *msg, struct slice header, struct slice n
     out.frames[JP_PARENT] = msg->parent;
     out.frames[JP_METADATA] = msg->metadata;
     out.frames[JP_CONTENT] = buf_slice(&content);
-    char *v1 = encode(&out, ret_len);
+    char *v1 = hub_encode(&out, ret_len);
     buf_done(&content);
     return v1;
 }

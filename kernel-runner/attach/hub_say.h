@@ -15,6 +15,7 @@ struct hub_said {
     struct slice content; /* JSON */
 };
 char *hub_say(const struct hub_said *said, size_t *ret_len);
+char *hub_encode(const struct jp_ws_msg *msg, size_t *ret_len);
 char *hub_say_status(const struct kernel *k, const char *state, struct slice parent,
                      size_t *ret_len);
 /*

@@ -11,7 +11,6 @@
 #include <utlist.h>
 
 #define ERROR_BYTES KIB(4)
-#define WATCH_MS    1000
 
 /* What is read of a client's header. */
 struct client_header {
@@ -129,6 +128,7 @@ void hub_fail(struct hub *h, struct hub_request *r, const char *ename, const cha
 static void on_room(struct hub *h)
 {
     struct hub_session *s, *next;
+    h->n_full = 0;
     DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
     {
         if (!s->full)
@@ -142,10 +142,13 @@ static void on_room(struct hub *h)
 void hub_request_over(struct hub *h, struct hub_request *r)
 {
     bool main_shell = r->main_shell;
+    exec_queue_foreign_answered(h->cfg.queue, r->msg_id);
     hub_requests_remove(&h->requests, r);
     if (main_shell)
-        exec_queue_foreign_end(h->cfg.queue, 1);
-    if (hub_requests_have_room(&h->requests))
+        exec_queue_foreign_over(h->cfg.queue);
+    if (h->requests.n_held_main)
+        hub_send_held(h);
+    if (h->n_full && hub_requests_have_room(&h->requests))
         on_room(h);
 }
 
@@ -170,29 +173,53 @@ static void send_or_fail(struct hub *h, struct hub_request *r, const struct jp_w
     if (forward(h, r->from, msg, &err) < 0)
         hub_fail(h, r, "KernelUnavailable", err.text);
     else if (r->main_shell && !loop_timer_active(h->watch))
-        loop_timer_start(h->watch, WATCH_MS, 0);
+        loop_timer_start(h->watch, HUB_WATCH_MS, 0);
+}
+
+/* Not one that has ended and was not yet found out, nor one that was told to end. */
+static bool takes_requests(const struct hub *h)
+{
+    return kernel_state_live(kernel_state(h->cfg.kernel)) && kernel_pid(h->cfg.kernel) &&
+           !exec_queue_is_exiting(h->cfg.queue);
+}
+
+static bool is_window_open(const struct hub *h)
+{
+    return h->requests.n_main - h->requests.n_held_main < HUB_SENT_MAX;
+}
+
+static struct hub_request *first_held(struct hub_request *list)
+{
+    struct hub_request *r = list;
+    while (r && !r->held)
+        r = r->next;
+    return r;
+}
+
+static void send_held(struct hub *h, struct hub_request *r)
+{
+    struct jp_ws_msg msg;
+    size_t len = 0;
+    _cleanup_(freep) char *held = hub_requests_unhold(&h->requests, r, &len);
+    if (jp_ws_v1_decode(&msg, slice_make(held, len), NULL) == 0)
+        send_or_fail(h, r, &msg);
 }
 
 void hub_send_held(struct hub *h)
 {
-    struct hub_request *r, *next;
-    DL_FOREACH_SAFE (h->requests.list, r, next) {
-        if (!r->held)
-            continue;
-        _cleanup_(freep) char *held = TAKE_PTR(r->held);
-        struct jp_ws_msg msg;
-        if (jp_ws_v1_decode(&msg, slice_make(held, r->held_len), NULL) == 0)
-            send_or_fail(h, r, &msg);
-    }
+    struct hub_request *r;
+    while (takes_requests(h) && (r = first_held(h->requests.others)))
+        send_held(h, r);
+    while (h->requests.n_held_main && is_window_open(h) && takes_requests(h) &&
+           (r = first_held(h->requests.main)))
+        send_held(h, r);
 }
 
-static void hold(struct hub_request *r, const struct jp_ws_msg *msg)
+static void hold(struct hub *h, struct hub_request *r, const struct jp_ws_msg *msg)
 {
-    struct buf out;
-    buf_init(&out, r->bytes);
-    jp_ws_v1_encode(&out, msg);
-    r->held_len = out.len;
-    r->held = buf_take(&out);
+    size_t len = 0;
+    char *v1 = hub_encode(msg, &len);
+    hub_requests_hold(&h->requests, r, v1, len);
 }
 
 /* What the message takes as v1 has it. */
@@ -206,6 +233,17 @@ static size_t size_of(const struct jp_ws_msg *msg)
     return n;
 }
 
+/* The oldest of those that nothing else bounds goes: unanswered, or with an error if it never left.
+ */
+static void make_room(struct hub *h)
+{
+    struct hub_request *r = hub_requests_surplus(&h->requests);
+    if (r && r->held)
+        hub_fail(h, r, "KernelUnavailable", "too many requests wait for the kernel to start");
+    else if (r)
+        hub_request_over(h, r);
+}
+
 static struct hub_request *track(struct hub_session *s, const struct jp_ws_msg *msg,
                                  const struct client_header *header)
 {
@@ -215,13 +253,12 @@ static struct hub_request *track(struct hub_session *s, const struct jp_ws_msg *
     r->from = s->number;
     r->channel = msg->channel;
     r->main_shell = msg->channel == JP_SHELL && !header->subshell;
+    r->ticket = r->main_shell ? exec_queue_ticket(h->cfg.queue) : 0;
     r->bytes = size_of(msg);
     struct slice content = msg->frames[JP_CONTENT];
     if (strcmp(r->msg_type, "execute_request") == 0 && content.len <= HUB_CONTENT_MAX)
         r->content = mem_dup_n(content.ptr, content.len);
     hub_requests_add(&h->requests, r);
-    if (r->main_shell)
-        exec_queue_foreign_begin(h->cfg.queue);
     return r;
 }
 
@@ -234,6 +271,16 @@ static void interrupt(struct hub *h, struct hub_request *r)
     hub_request_over(h, r);
 }
 
+static void say_shut_down(struct hub *h, struct hub_request *r, bool restart)
+{
+    say_status(h, "busy", slice_str(r->header));
+    say_reply(h, r,
+              slice_str(restart ? "{\"status\":\"ok\",\"restart\":true}"
+                                : "{\"status\":\"ok\",\"restart\":false}"));
+    say_status(h, "idle", slice_str(r->header));
+    hub_request_over(h, r);
+}
+
 /* The kernel ends by itself after its reply, or is made to. */
 static void shut_down(struct hub *h, struct hub_request *r, const struct jp_ws_msg *msg, bool all)
 {
@@ -242,21 +289,21 @@ static void shut_down(struct hub *h, struct hub_request *r, const struct jp_ws_m
     bool restart = jsonx_valid(content) && slice_eq_str(jsonx_find(content, "restart"), "true");
     h->ending = !restart;
     h->ending_all = all && !restart;
-    if (kernel_state_live(kernel_state(k)) && forward(h, r->from, msg, NULL) == 0) {
-        kernel_expect_exit(k, restart);
+    if (takes_requests(h) && forward(h, r->from, msg, NULL) == 0) {
+        exec_queue_expect_exit(h->cfg.queue, restart);
         return;
     }
-    say_reply(h, r,
-              slice_str(restart ? "{\"status\":\"ok\",\"restart\":true}"
-                                : "{\"status\":\"ok\",\"restart\":false}"));
-    say_status(h, "idle", slice_str(r->header));
-    hub_request_over(h, r);
-    if (restart)
-        kernel_restart(k);
-    else if (kernel_state(k) == KERNEL_DEAD)
-        h->cfg.on_shutdown(h->cfg.ctx, h, h->ending_all);
-    else
-        kernel_end(k);
+    say_shut_down(h, r, restart);
+    if (restart) {
+        exec_queue_restart(h->cfg.queue);
+        return;
+    }
+    bool dead = kernel_state(k) == KERNEL_DEAD;
+    kernel_end(k);
+    if (!dead)
+        return; /* on_down tells */
+    h->cfg.on_shutdown(h->cfg.ctx, h, h->ending_all);
+    h->ending = h->ending_all = false;
 }
 
 /* An id that is under way, or an execution's of the API, would mix up two requests' answers. */
@@ -268,21 +315,38 @@ static bool is_taken(struct hub *h, const char *msg_id)
     return exec_store_lookup(runner_execs(h->cfg.runner), msg_id, &e, NULL) == 0 && !e->notebook;
 }
 
-static void pass(struct hub_session *s, struct hub_request *r, const struct jp_ws_msg *msg)
+/* Those of the main shell keep their order. */
+static bool may_go(const struct hub *h, const struct hub_request *r)
 {
-    struct hub *h = s->hub;
-    enum kernel_state state = kernel_state(h->cfg.kernel);
+    return takes_requests(h) &&
+           (!r->main_shell || (h->requests.n_held_main == 0 && is_window_open(h)));
+}
+
+static void pass(struct hub *h, struct hub_request *r, const struct jp_ws_msg *msg, bool all)
+{
     bool orders = msg->channel == JP_CONTROL || msg->channel == JP_SHELL;
     if (orders && strcmp(r->msg_type, "interrupt_request") == 0)
         interrupt(h, r);
     else if (orders && strcmp(r->msg_type, "shutdown_request") == 0)
-        shut_down(h, r, msg, s->all);
-    else if (state == KERNEL_DEAD)
+        shut_down(h, r, msg, all);
+    else if (kernel_state(h->cfg.kernel) == KERNEL_DEAD)
         hub_fail(h, r, "KernelDead", "the kernel is dead: restart it");
-    else if (!kernel_state_live(state))
-        hold(r, msg);
-    else
+    else if (may_go(h, r))
         send_or_fail(h, r, msg);
+    else
+        hold(h, r, msg);
+}
+
+/* Why a message is none that goes to the kernel as a request, or NULL. */
+static const char *refusal(struct hub *h, const struct jp_ws_msg *msg, struct client_header *header)
+{
+    if (!read_header(msg->frames[JP_HEADER], header))
+        return "its header has no msg_id and msg_type that a kernel takes";
+    if (msg->channel == JP_IOPUB)
+        return "nothing can be sent on iopub";
+    if (msg->channel != JP_STDIN && is_taken(h, header->msg_id))
+        return "its msg_id is used by another request";
+    return NULL;
 }
 
 int hub_send(struct hub_session *s, const struct jp_ws_msg *msg)
@@ -291,24 +355,18 @@ int hub_send(struct hub_session *s, const struct jp_ws_msg *msg)
     struct client_header header;
     runner_touch(h->cfg.runner);
     kernel_touch(h->cfg.kernel);
-    if (!read_header(msg->frames[JP_HEADER], &header)) {
-        count_dropped(h, "its header has no msg_id and msg_type that a kernel takes");
+    const char *why = refusal(h, msg, &header);
+    if (!why && msg->channel == JP_STDIN && forward(h, s->number, msg, NULL) < 0)
+        why = "no kernel waits for input";
+    if (why)
+        count_dropped(h, why);
+    if (why || msg->channel == JP_STDIN)
         return 0;
-    }
-    if (msg->channel == JP_IOPUB) {
-        count_dropped(h, "nothing can be sent on iopub");
+    make_room(h);
+    pass(h, track(s, msg, &header), msg, s->all);
+    if (!hub_requests_are_full(&h->requests, s->number))
         return 0;
-    }
-    if (msg->channel == JP_STDIN) {
-        if (forward(h, s->number, msg, NULL) < 0)
-            count_dropped(h, "no kernel waits for input");
-        return 0;
-    }
-    if (is_taken(h, header.msg_id)) {
-        count_dropped(h, "its msg_id is used by another request");
-        return 0;
-    }
-    pass(s, track(s, msg, &header), msg);
-    s->full = hub_requests_are_full(&h->requests);
-    return s->full ? HUB_FULL : 0;
+    s->full = true;
+    h->n_full++;
+    return HUB_FULL;
 }

@@ -12,26 +12,30 @@
 #include "lib/base/utf8.h"
 #include "lib/crypto/crypto.h"
 
+#include <uthash.h>
 #include <utlist.h>
 
-#define EARLY_MAX       16
-#define EARLY_BYTES     KIB(64) /* of one early reply; of a longer one only the fact is kept */
+#define EARLY_MAX       1024
+#define EARLY_BYTES     MIB(1)  /* of all early replies; above, only their verdict is kept */
+#define EARLY_ONE_BYTES KIB(64) /* of one, likewise */
 #define CODE_READ_BYTES MIB(16)
 
 struct early {
-    char msg_id[JP_ID_SIZE];
+    char *msg_id;
     char *content;
+    size_t len;
+    UT_hash_handle hh;
 };
 
 struct exec_notebook {
     struct exec_queue_cfg cfg;
-    struct exec_queue *queue;
+    struct exec_queue *owner;
     struct exec *running;
     size_t n_running;
     struct loop_timer *kill_timer;
-    char last_dead[JP_ID_SIZE];    /* the request of the last one that a death ended */
-    struct early early[EARLY_MAX]; /* ring */
-    unsigned next_early;
+    char last_dead[JP_ID_SIZE]; /* the request of the last one that a death ended */
+    struct early *early;        /* hash by msg_id, oldest first */
+    size_t early_bytes;
 };
 
 static const char *msg_id_of(const struct exec *e)
@@ -85,26 +89,64 @@ static void end_all(struct exec_notebook *n, const char *status, const char *err
 
 /* ---- early replies ---- */
 
+static void drop_early(struct exec_notebook *n, struct early *early)
+{
+    if (!early)
+        return;
+    HASH_DEL(n->early, early);
+    n->early_bytes -= early->len;
+    free(early->msg_id);
+    free(early->content);
+    free(early);
+}
+
+static void drop_all_early(struct exec_notebook *n)
+{
+    while (n->early)
+        drop_early(n, n->early);
+}
+
+static struct early *find_early(const struct exec_notebook *n, const char *msg_id)
+{
+    struct early *early = NULL;
+    HASH_FIND_STR(n->early, msg_id, early);
+    return early;
+}
+
+static char *verdict_of(const struct jp_msg *msg)
+{
+    struct slice status = jsonx_find(msg->content, "status");
+    if (slice_eq_str(status, "\"error\""))
+        return mem_dup_str("{\"status\":\"error\"}");
+    if (slice_eq_str(status, "\"aborted\""))
+        return mem_dup_str("{\"status\":\"aborted\"}");
+    return mem_dup_str("{}");
+}
+
 static void keep_early(struct exec_notebook *n, const struct jp_msg *msg)
 {
-    struct early *early = &n->early[n->next_early++ % EARLY_MAX];
-    free(early->content);
-    memcpy(early->msg_id, msg->parent_id, sizeof(early->msg_id));
-    bool fits = msg->content.len <= EARLY_BYTES;
-    early->content = fits ? mem_dup_n(msg->content.ptr, msg->content.len) : mem_dup_str("{}");
+    if (!jsonx_valid(msg->content) || find_early(n, msg->parent_id))
+        return;
+    if (HASH_COUNT(n->early) >= EARLY_MAX)
+        drop_early(n, n->early);
+    bool fits =
+        msg->content.len <= EARLY_ONE_BYTES && n->early_bytes + msg->content.len <= EARLY_BYTES;
+    struct early *early = MEM_NEW(struct early);
+    early->msg_id = mem_dup_str(msg->parent_id);
+    early->content = fits ? mem_dup_n(msg->content.ptr, msg->content.len) : verdict_of(msg);
+    early->len = strlen(early->content);
+    n->early_bytes += early->len;
+    HASH_ADD_KEYPTR(hh, n->early, early->msg_id, strlen(early->msg_id), early);
 }
 
 static void take_early(struct exec_notebook *n, struct exec *e)
 {
-    for (size_t i = 0; i < EARLY_MAX; i++) {
-        struct early *early = &n->early[i];
-        if (!early->content || strcmp(early->msg_id, msg_id_of(e)) != 0)
-            continue;
-        struct jp_msg reply = {.kind = JP_EXECUTE_REPLY, .content = slice_str(early->content)};
-        exec_on_reply(e, &reply);
-        free(early->content);
-        early->content = NULL;
-    }
+    struct early *early = find_early(n, msg_id_of(e));
+    if (!early)
+        return;
+    struct jp_msg reply = {.kind = JP_EXECUTE_REPLY, .content = slice_str(early->content)};
+    exec_on_reply(e, &reply);
+    drop_early(n, early);
 }
 
 /* ---- beginnings ---- */
@@ -151,7 +193,7 @@ static void begin(struct exec_notebook *n, const struct jp_msg *msg)
     n->n_running++;
     memcpy(e->kernel_id, kernel_id(n->cfg.kernel), ID_UUID_SIZE);
     e->generation = kernel_generation(n->cfg.kernel);
-    e->queue = n->queue;
+    e->queue = n->owner;
     jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_move(e, EXEC_EV_SEND);
     exec_begin(e);
@@ -165,6 +207,12 @@ static void begin(struct exec_notebook *n, const struct jp_msg *msg)
 
 /* ---- what the kernel says ---- */
 
+static bool is_idle(const struct jp_msg *msg)
+{
+    return msg->kind == JP_STATUS &&
+           slice_eq_str(jsonx_find(msg->content, "execution_state"), "\"idle\"");
+}
+
 static void on_iopub(struct exec_notebook *n, const struct jp_msg *msg)
 {
     struct exec *e = find_running(n, msg->parent_id);
@@ -173,13 +221,16 @@ static void on_iopub(struct exec_notebook *n, const struct jp_msg *msg)
         return;
     }
     if (!e) {
+        /* One that announced no code before its end never does. */
+        if (is_idle(msg))
+            drop_early(n, find_early(n, msg->parent_id));
         e = find_done(n, msg->parent_id);
         if (e)
             exec_on_iopub(e, msg);
         return;
     }
     if (msg->kind == JP_STATUS) {
-        if (slice_eq_str(jsonx_find(msg->content, "execution_state"), "\"idle\"")) {
+        if (is_idle(msg)) {
             e->got_idle = true;
             check_rest(n, e);
         }
@@ -206,6 +257,15 @@ void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg)
     check_rest(n, e);
 }
 
+void exec_notebook_answered(struct exec_notebook *n, const char *msg_id)
+{
+    struct exec *e = find_running(n, msg_id);
+    if (!e || !e->got_idle)
+        return;
+    e->reply_failed = e->error_json != NULL;
+    settle(n, e, exec_verdict(e), NULL);
+}
+
 void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
                            const char *error)
 {
@@ -219,10 +279,7 @@ void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *d
         else
             settle(n, e, "kernel_died", error);
     }
-    for (size_t i = 0; i < EARLY_MAX; i++) {
-        free(n->early[i].content);
-        n->early[i].content = NULL;
-    }
+    drop_all_early(n);
 }
 
 void exec_notebook_lost(struct exec_notebook *n, const char *msg_id, struct slice content,
@@ -270,7 +327,7 @@ static void on_kill_timer(void *ctx)
     DL_FOREACH (n->running, e) {
         if (e->stop != EXEC_STOP_CANCEL)
             continue;
-        exec_queue_restart(n->queue);
+        exec_queue_restart(n->owner);
         return;
     }
 }
@@ -292,11 +349,11 @@ size_t exec_notebook_running(const struct exec_notebook *n)
     return n->n_running;
 }
 
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *queue)
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *owner)
 {
     struct exec_notebook *n = MEM_NEW(struct exec_notebook);
     n->cfg = *cfg;
-    n->queue = queue;
+    n->owner = owner;
     n->kill_timer = loop_timer_new(cfg->loop, on_kill_timer, n);
     return n;
 }
@@ -307,8 +364,7 @@ struct exec_notebook *exec_notebook_free(struct exec_notebook *n)
         return NULL;
     exec_notebook_cancel_all(n);
     loop_timer_free(n->kill_timer);
-    for (size_t i = 0; i < EARLY_MAX; i++)
-        free(n->early[i].content);
+    drop_all_early(n);
     free(n);
     return NULL;
 }

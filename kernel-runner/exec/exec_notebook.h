@@ -10,12 +10,17 @@ struct exec_notebook;
 
 #define EXEC_NOTEBOOK_RUNNING_MAX 64 /* at a time (subshells); more are not recorded */
 
-/* The callbacks of cfg are called as for the API's executions; cfg is copied. */
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *queue);
+/* The callbacks of cfg are called as for the API's executions; cfg is copied; owner cancels. */
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *owner);
 struct exec_notebook *exec_notebook_free(struct exec_notebook *n); /* ends what runs; NULL ok */
 
 /* A message that concerns no execution of the API. */
 void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg);
+/*
+ * Its request has had all its answers: where its reply is not known here (a flood of requests that
+ * are answered before their code is announced), it ends all the same.
+ */
+void exec_notebook_answered(struct exec_notebook *n, const char *msg_id);
 /* The kernel process ended; `error` is the text of a kernel_died. */
 void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
                            const char *error);

@@ -43,6 +43,7 @@ struct exec_queue {
 #define ASKED_MAX_BYTES MIB(1)
 
 static void pump(struct exec_queue *q);
+static bool is_behind(const struct exec_queue *q, const struct exec *e);
 
 /* ---- ends ---- */
 
@@ -56,19 +57,14 @@ static void settle(struct exec_queue *q, struct exec *e, const char *status, con
     exec_store_finished(q->cfg.store, e);
 }
 
-static void tell_turn(struct exec_queue *q);
-
 static void end_waiting(struct exec_queue *q, const char *status)
 {
-    bool any = q->waiting != NULL;
     while (q->waiting) {
         struct exec *e = q->waiting;
         DL_DELETE(q->waiting, e);
         q->n_waiting--;
         settle(q, e, status, NULL);
     }
-    if (any)
-        tell_turn(q);
 }
 
 static void end_current(struct exec_queue *q, const char *status, const char *error)
@@ -130,20 +126,37 @@ static void interrupt_current(struct exec_queue *q)
         kernel_interrupt(q->cfg.kernel);
 }
 
-/* Interrupts, and remembers why: an earlier reason stays. */
+static bool escalates(const struct exec *e)
+{
+    return e->stop == EXEC_STOP_TIMEOUT || e->stop == EXEC_STOP_CANCEL;
+}
+
+/*
+ * Interrupts, and remembers why: an earlier reason stays. Behind another's request the interrupt
+ * waits for its turn, and nothing is killed for what it did not do.
+ */
 static void stop_current(struct exec_queue *q, enum exec_stop why)
 {
     struct exec *e = q->current;
-    bool escalates = why == EXEC_STOP_TIMEOUT || why == EXEC_STOP_CANCEL;
+    bool behind = !is_seen(e) && is_behind(q, e);
     if (e->stop == EXEC_STOP_NONE || (e->stop == EXEC_STOP_INTERRUPT && why == EXEC_STOP_CANCEL))
         e->stop = why;
-    if (e->state == EXEC_SENT) {
+    if (e->state == EXEC_SENT && !behind) {
         exec_begin(e);
         loop_timer_start(q->timer, q->timeout_ms, 0);
     }
     exec_move(e, EXEC_EV_STOP);
     interrupt_current(q);
-    if (escalates)
+    if (escalates(e) && !behind)
+        loop_timer_start(q->timer, EXEC_KILL_GRACE_MS, 0);
+}
+
+/* Its turn has come, at the latest now. */
+static void take_turn(struct exec_queue *q, struct exec *e)
+{
+    if (e->state == EXEC_SENT)
+        loop_timer_start(q->timer, EXEC_START_GRACE_MS, 0);
+    else if (e->state == EXEC_STOPPING && escalates(e) && !loop_timer_active(q->timer))
         loop_timer_start(q->timer, EXEC_KILL_GRACE_MS, 0);
 }
 
@@ -213,11 +226,10 @@ static bool is_its_turn(const struct exec_queue *q, const struct exec *e)
     return n_foreign(q) == 0 || q->foreign.oldest(q->foreign.ctx) > e->ticket;
 }
 
-/* An execution left the queue. */
-static void tell_turn(struct exec_queue *q)
+/* Something that came later is ahead of it in the kernel's shell. */
+static bool is_behind(const struct exec_queue *q, const struct exec *e)
 {
-    if (q->foreign.on_turn)
-        q->foreign.on_turn(q->foreign.ctx);
+    return n_foreign(q) && q->foreign.oldest(q->foreign.ctx) <= e->behind;
 }
 
 static void pump(struct exec_queue *q)
@@ -234,8 +246,9 @@ static void pump(struct exec_queue *q)
     q->current = e;
     q->timeout_ms = e->request->timeout_ms;
     exec_move(e, EXEC_EV_SEND);
-    loop_timer_start(q->timer, EXEC_START_GRACE_MS, 0);
-    tell_turn(q);
+    e->behind = q->tickets;
+    if (!is_behind(q, e))
+        loop_timer_start(q->timer, EXEC_START_GRACE_MS, 0);
 }
 
 int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeout_ms,
@@ -317,8 +330,10 @@ static void on_status(struct exec_queue *q, struct exec *e, const struct jp_msg 
         start_clock(q);
         if (e->request->silent)
             exec_put_started(e);
-        if (e->request->silent && e->state == EXEC_STOPPING)
+        if (e->request->silent && e->state == EXEC_STOPPING) {
+            take_turn(q, e);
             kernel_interrupt(q->cfg.kernel);
+        }
         if (e->request->silent && q->has_asked)
             put_input_request(q, buf_slice(&q->asked));
         return;
@@ -338,8 +353,10 @@ static void on_input_seen(struct exec_queue *q, struct exec *e, const struct jp_
     if (!e->got_reply)
         jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_put_started(e);
-    if (first && e->state == EXEC_STOPPING)
+    if (first && e->state == EXEC_STOPPING) {
+        take_turn(q, e);
         kernel_interrupt(q->cfg.kernel);
+    }
     if (q->has_asked)
         put_input_request(q, buf_slice(&q->asked));
 }
@@ -372,7 +389,10 @@ static void on_foreign_msg(struct exec_queue *q, const struct jp_msg *msg)
 {
     if (msg->kind == JP_EXECUTE_INPUT && loop_timer_active(q->held))
         let_interrupt_go(q);
-    exec_notebook_on_msg(q->notebook, msg);
+    /* User code can send its own kernel requests: those are nobody's execution. */
+    bool begins = msg->kind == JP_EXECUTE_INPUT && msg->channel == JP_IOPUB;
+    if (!begins || (q->foreign.knows && q->foreign.knows(q->foreign.ctx, msg->parent_id)))
+        exec_notebook_on_msg(q->notebook, msg);
 }
 
 static void on_msg(void *ctx, const struct jp_msg *msg)
@@ -416,15 +436,8 @@ static void on_ready(void *ctx)
 
 static char *death_error(const struct kernel_death *d)
 {
-    char text[200];
-    if (d->oom)
-        snprintf(text, sizeof(text),
-                 "the kernel was killed: the sandbox's memory limit was passed");
-    else if (d->signal)
-        snprintf(text, sizeof(text), "the kernel process was ended by signal %d (SIG%s)", d->signal,
-                 sigabbrev_np(d->signal) ? sigabbrev_np(d->signal) : "?");
-    else
-        snprintf(text, sizeof(text), "the kernel process exited with code %d", d->exit_code);
+    char text[KERNEL_DEATH_SIZE];
+    kernel_death_describe(d, text);
     _cleanup_(json_decrefp) json_t *j =
         json_pack("{s:s, s:s, s:o, s:o, s:b}", "ename", "KernelDied", "evalue", text, "signal",
                   d->signal ? json_integer(d->signal) : json_null(), "exit_code",
@@ -470,12 +483,11 @@ void exec_queue_cancel(struct exec_queue *q, struct exec *e)
     DL_DELETE(q->waiting, e);
     q->n_waiting--;
     settle(q, e, "cancelled", NULL);
-    tell_turn(q);
 }
 
 void exec_queue_interrupt(struct exec_queue *q)
 {
-    if (q->current) {
+    if (q->current && (is_seen(q->current) || !is_behind(q, q->current))) {
         stop_current(q, EXEC_STOP_INTERRUPT);
         return;
     }
@@ -498,11 +510,6 @@ uint64_t exec_queue_ticket(struct exec_queue *q)
     return ++q->tickets;
 }
 
-bool exec_queue_foreign_may_go(const struct exec_queue *q, uint64_t ticket)
-{
-    return !q->waiting || q->waiting->ticket > ticket;
-}
-
 void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
                              const struct kernel_death *death)
 {
@@ -517,7 +524,15 @@ void exec_queue_foreign_over(struct exec_queue *q)
         if (q->cfg.on_rest)
             q->cfg.on_rest(q->cfg.ctx);
     }
+    if (q->current && !is_seen(q->current) && !is_behind(q, q->current) &&
+        !loop_timer_active(q->timer))
+        take_turn(q, q->current);
     pump(q);
+}
+
+void exec_queue_foreign_answered(struct exec_queue *q, const char *msg_id)
+{
+    exec_notebook_answered(q->notebook, msg_id);
 }
 
 /* What runs ends because of it, not by a death of its own. */
@@ -541,6 +556,11 @@ void exec_queue_expect_exit(struct exec_queue *q, bool restart)
     q->exiting = true;
     end_waiting(q, "cancelled");
     kernel_expect_exit(q->cfg.kernel, restart);
+}
+
+bool exec_queue_is_exiting(const struct exec_queue *q)
+{
+    return q->exiting;
 }
 
 int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, struct err *err)

@@ -34,21 +34,22 @@ struct kernel *exec_queue_kernel(struct exec_queue *q);
 size_t exec_queue_outstanding(const struct exec_queue *q);
 
 /*
- * Requests of notebook clients on the kernel's main shell. They and the API's executions go to the
- * kernel in the order in which they came, each with a ticket: an execution is sent when every
- * foreign request with a lower one is over, a foreign request at once unless an execution with a
- * lower one still waits. Who passes such requests on tells what he knows by these.
+ * Requests of notebook clients on the kernel's main shell: they go straight there. An execution of
+ * the API is sent when those that came before it are over, by their tickets; those that came later
+ * may be ahead of it in the shell, and until they are over it is neither timed nor interrupted.
+ * Who passes such requests on tells what he knows by these.
  */
 struct exec_foreign {
-    size_t (*count)(void *ctx);    /* not over, whether passed on or not */
-    uint64_t (*oldest)(void *ctx); /* the lowest ticket of those; UINT64_MAX: none */
-    void (*on_turn)(void *ctx);    /* an execution left the queue: others may go */
+    size_t (*count)(void *ctx);                   /* not over */
+    uint64_t (*oldest)(void *ctx);                /* the lowest ticket of those; UINT64_MAX: none */
+    bool (*knows)(void *ctx, const char *msg_id); /* of any shell, not over */
     void *ctx;
 };
 void exec_queue_set_foreign(struct exec_queue *q, const struct exec_foreign *foreign); /* or NULL */
-uint64_t exec_queue_ticket(struct exec_queue *q);
-bool exec_queue_foreign_may_go(const struct exec_queue *q, uint64_t ticket);
+uint64_t exec_queue_ticket(struct exec_queue *q);   /* of one that comes now */
 void exec_queue_foreign_over(struct exec_queue *q); /* one of them; when `count` knows it */
+/* A request of a notebook client, of whatever shell, has had all its answers. */
+void exec_queue_foreign_answered(struct exec_queue *q, const char *msg_id);
 /* The kernel died of an execute_request, perhaps before it said that it runs it. */
 void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
                              const struct kernel_death *death);
@@ -67,6 +68,7 @@ void exec_queue_interrupt(struct exec_queue *q);
 void exec_queue_restart(struct exec_queue *q);
 /* The same by a client's shutdown_request, which was passed on: see kernel_expect_exit(). */
 void exec_queue_expect_exit(struct exec_queue *q, bool restart);
+bool exec_queue_is_exiting(const struct exec_queue *q); /* until the process has ended */
 int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, struct err *err);
 /* Ends everything with `cancelled` (the sandbox is going away). */
 void exec_queue_cancel_all(struct exec_queue *q);

@@ -395,6 +395,19 @@ static void on_proc_ended(void *ctx, const struct loop_exit *exit)
     tell(k, tell_down, &death);
 }
 
+void kernel_death_describe(const struct kernel_death *d, char out[KERNEL_DEATH_SIZE])
+{
+    const char *abbreviation = d->signal ? sigabbrev_np(d->signal) : NULL;
+    if (d->oom)
+        snprintf(out, KERNEL_DEATH_SIZE,
+                 "the kernel was killed: the sandbox's memory limit was passed");
+    else if (d->signal)
+        snprintf(out, KERNEL_DEATH_SIZE, "the kernel process was ended by signal %d (SIG%s)",
+                 d->signal, abbreviation ? abbreviation : "?");
+    else
+        snprintf(out, KERNEL_DEATH_SIZE, "the kernel process exited with code %d", d->exit_code);
+}
+
 static void stop(struct kernel *k)
 {
     if (k->state == KERNEL_STOPPING)

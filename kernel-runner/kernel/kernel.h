@@ -26,6 +26,10 @@ struct kernel_death {
     unsigned generation; /* of the process that ended */
 };
 
+/* A sentence: how the process ended. */
+#define KERNEL_DEATH_SIZE 120
+void kernel_death_describe(const struct kernel_death *d, char out[KERNEL_DEATH_SIZE]);
+
 /* Each may be NULL. */
 struct kernel_events {
     void (*on_msg)(void *ctx, const struct jp_msg *msg);

@@ -43,14 +43,6 @@ json_t *jupyter_kernel_model(struct runner *r, const struct kernel *k)
                      (int)attach_connections(runner_attach(r), k));
 }
 
-int jupyter_find_kernel(struct runner *r, const char *id, struct kernel **ret, struct err *err)
-{
-    *ret = kernel_table_find(runner_kernels(r), id);
-    if (!*ret || kernel_is_ended(*ret))
-        return err_set(err, ERR_NOT_FOUND, "there is no kernel \"%.40s\" here", id);
-    return 0;
-}
-
 /* The folder of a notebook, or the nearest one above that exists, as Jupyter Server has it. */
 static char *folder_of(struct runner *r, const char *path)
 {
@@ -206,7 +198,7 @@ static struct kernel *find(struct runner *r, struct http_request *req)
 {
     struct kernel *k = NULL;
     struct err err;
-    if (jupyter_find_kernel(r, http_param(req, "kid"), &k, &err) == 0)
+    if (attach_find_kernel(r, http_param(req, "kid"), &k, &err) == 0)
         return k;
     http_answer_err(req, &err);
     return NULL;
@@ -221,14 +213,10 @@ void jupyter_kernel_get(void *ctx, struct http_request *req)
 
 void jupyter_kernel_delete(void *ctx, struct http_request *req)
 {
-    struct runner *r = ctx;
-    struct kernel *k = find(r, req);
+    struct kernel *k = find(ctx, req);
     if (!k)
         return;
-    if (k == kernel_table_main(runner_kernels(r)))
-        kernel_end(k);
-    else
-        runner_remove_kernel(r, kernel_id(k), NULL);
+    attach_end_kernel(runner_attach(ctx), k);
     http_answer_empty(req, 204);
 }
 

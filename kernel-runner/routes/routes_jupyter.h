@@ -26,8 +26,6 @@ void jupyter_session_delete(void *ctx, struct http_request *req);
 
 /* Shared by the two files of them. */
 json_t *jupyter_kernel_model(struct runner *r, const struct kernel *k);
-/* A kernel that Jupyter clients may see: not one that a client has ended. */
-int jupyter_find_kernel(struct runner *r, const char *id, struct kernel **ret, struct err *err);
 /* Starts a further kernel; name NULL: the default; path: the notebook it is for, or NULL. */
 int jupyter_start_kernel(struct runner *r, const char *name, const char *path, json_t *env,
                          struct kernel **ret, struct err *err);

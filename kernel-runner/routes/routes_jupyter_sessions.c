@@ -3,6 +3,7 @@
  * session has it: a sandbox is one live kernel that the API, a chat and a notebook share. Later
  * ones get kernels of their own.
  */
+#include "kernel-runner/attach/attach.h"
 #include "kernel-runner/core/session_list.h"
 #include "kernel-runner/routes/routes_jupyter.h"
 #include "lib/api/jupyter_api.h"
@@ -82,12 +83,20 @@ static int read_wish(const json_t *body, struct wish *ret, struct err *err)
     return e < 0 ? e : jupyter_string(kernel, "name", &ret->kernel_name, err);
 }
 
+/* A kernel of its own that no session has any more is ended; the main one is the sandbox's. */
+static void leave_kernel(struct runner *r, const char *id)
+{
+    if (strcmp(id, kernel_id(kernel_table_main(runner_kernels(r)))) != 0 &&
+        !session_list_has_kernel(r, id))
+        runner_remove_kernel(r, id, NULL);
+}
+
 static int pick_kernel(struct runner *r, const struct wish *w, const char *path,
                        struct kernel **ret, struct err *err)
 {
     struct kernel *main_kernel = kernel_table_main(runner_kernels(r));
     if (w->kernel_id)
-        return jupyter_find_kernel(r, w->kernel_id, ret, err);
+        return attach_find_kernel(r, w->kernel_id, ret, err);
     bool named =
         w->kernel_name && w->kernel_name[0] && strcmp(w->kernel_name, JUPYTER_KERNEL_NAME) != 0;
     bool free_main = !kernel_is_ended(main_kernel) && kernel_state(main_kernel) != KERNEL_DEAD &&
@@ -116,7 +125,10 @@ static int add(struct runner *r, const struct wish *w, struct jupyter_session *s
     memcpy(s->kernel_id, kernel_id(k), sizeof(s->kernel_id));
     if (w->id)
         memcpy(s->id, w->id, sizeof(s->id));
-    return session_list_put(r, s, err);
+    e = session_list_put(r, s, err);
+    if (e < 0 && !w->kernel_id)
+        leave_kernel(r, s->kernel_id); /* it was started for this session */
+    return e;
 }
 
 static int read_new(const struct http_request *req, json_t **body, struct wish *w, struct err *err)
@@ -161,14 +173,6 @@ static void replace(char **field, const char *value)
     *field = mem_dup_str(value);
 }
 
-/* A kernel of its own that no session has any more is ended; the main one is the sandbox's. */
-static void leave_kernel(struct runner *r, const char *id)
-{
-    if (strcmp(id, kernel_id(kernel_table_main(runner_kernels(r)))) != 0 &&
-        !session_list_has_kernel(r, id))
-        runner_remove_kernel(r, id, NULL);
-}
-
 static int change(struct runner *r, const struct wish *w, struct jupyter_session *s,
                   struct err *err)
 {
@@ -177,7 +181,7 @@ static int change(struct runner *r, const struct wish *w, struct jupyter_session
     int e = 0;
     memcpy(old, s->kernel_id, sizeof(old));
     if (w->kernel_id || w->kernel_name)
-        e = w->kernel_id ? jupyter_find_kernel(r, w->kernel_id, &k, err)
+        e = w->kernel_id ? attach_find_kernel(r, w->kernel_id, &k, err)
                          : jupyter_start_kernel(r, w->kernel_name, s->path, NULL, &k, err);
     if (e < 0)
         return e;
@@ -187,6 +191,8 @@ static int change(struct runner *r, const struct wish *w, struct jupyter_session
     replace(&s->name, w->name);
     replace(&s->type, w->type);
     e = session_list_put(r, s, err);
+    if (e < 0 && k && !w->kernel_id)
+        leave_kernel(r, s->kernel_id); /* it was started for this session */
     if (e == 0 && strcmp(old, s->kernel_id) != 0)
         leave_kernel(r, old);
     return e;
@@ -219,10 +225,7 @@ void jupyter_session_delete(void *ctx, struct http_request *req)
     }
     struct kernel *k = kernel_table_find(runner_kernels(r), s.kernel_id);
     session_list_remove(r, s.id);
-    if (k == kernel_table_main(runner_kernels(r)))
-        kernel_end(k);
-    else
-        runner_remove_kernel(r, s.kernel_id, NULL);
+    attach_end_kernel(runner_attach(r), k);
     jupyter_session_done(&s);
     http_answer_empty(req, 204);
 }

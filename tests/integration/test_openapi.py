@@ -72,6 +72,8 @@ def use_what_exists(case, mode, box):
         parameters["sid"] = box.session
     if EXECUTION.match(str(parameters.get("eid", ""))):
         parameters["eid"] = box.done
+    if case.path.endswith("/sessions/{sid}") and isinstance(case.body, dict):
+        case.body.pop("kernel", None)  # another one would take the place of the sandbox
     if case.path.endswith("/kernels") and isinstance(case.body, dict) and mode.is_positive:
         case.body.pop("cwd", None)  # it must exist
 
