@@ -12,6 +12,8 @@ struct attach {
     struct hub *hubs[LIMIT_KERNELS];
     size_t n_hubs;
     struct hub_spill spill;
+    struct send_room *send_room;
+    size_t gather_left;
     struct loop_defer *later;
     char removing[LIMIT_KERNELS][ID_UUID_SIZE];
     size_t n_removing;
@@ -94,6 +96,16 @@ struct hub *attach_hub(struct attach *a, struct kernel *k)
     return a->hubs[a->n_hubs++];
 }
 
+struct send_room *attach_send_room(struct attach *a)
+{
+    return a->send_room;
+}
+
+size_t *attach_gather_left(struct attach *a)
+{
+    return &a->gather_left;
+}
+
 unsigned attach_connections(const struct attach *a, const struct kernel *k)
 {
     size_t i = index_of(a, kernel_id(k));
@@ -111,6 +123,8 @@ struct attach *attach_new(struct runner *r)
     struct attach *a = MEM_NEW(struct attach);
     a->runner = r;
     a->spill = (struct hub_spill){.dir_fd = runner_spill_dir(r), .left = HUB_SPILL_BYTES};
+    a->send_room = send_room_new(runner_loop(r));
+    a->gather_left = LIMIT_CLIENT_GATHER_BYTES;
     a->later = loop_defer_new(runner_loop(r), on_later, a);
     runner_set_attach(r, a);
     return a;
@@ -122,6 +136,7 @@ struct attach *attach_free(struct attach *a)
         return NULL;
     for (size_t i = 0; i < a->n_hubs; i++)
         hub_free(a->hubs[i]);
+    send_room_free(a->send_room);
     loop_defer_free(a->later);
     runner_set_attach(a->runner, NULL);
     free(a);

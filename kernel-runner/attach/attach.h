@@ -1,5 +1,6 @@
 #pragma once
 #include "kernel-runner/attach/hub.h"
+#include "kernel-runner/attach/send_room.h"
 
 /* The Jupyter clients of this sandbox: a hub for each kernel that has or had some. */
 struct attach;
@@ -11,6 +12,9 @@ struct attach *attach_free(struct attach *a);
 void attach_close_all(struct attach *a);
 /* The hub of a kernel, made where there is none. */
 struct hub *attach_hub(struct attach *a, struct kernel *k);
+/* What the connections share. */
+struct send_room *attach_send_room(struct attach *a);
+size_t *attach_gather_left(struct attach *a); /* for ws_conn_cfg */
 unsigned attach_connections(const struct attach *a, const struct kernel *k);
 /* A kernel that Jupyter clients may see: not one that a client has ended. -ERR_NOT_FOUND. */
 int attach_find_kernel(struct runner *r, const char *id, struct kernel **ret, struct err *err);

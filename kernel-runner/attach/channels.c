@@ -21,6 +21,7 @@
 
 #define ACK_MS       10 /* from a message to the ping that asks for it */
 #define LEGACY_SPARE KIB(8)
+#define SEND_MAX     MIB(128) /* one message; what is larger is said to be missing */
 #define VERSION      "13"
 
 struct channels {
@@ -29,6 +30,7 @@ struct channels {
     struct http_upgrade *upgrade;
     struct ws_fd *fd;
     struct ws_conn *ws;
+    struct send_room_user room;
     struct loop_timer *ack_timer;
     uint64_t pinged; /* the number of the ping under way; 0: none */
     bool legacy;
@@ -135,12 +137,26 @@ static void send_lost(struct channels *c, const struct hub_view *view)
     buf_done(&v1);
 }
 
+static void check_size(struct hub_view *view)
+{
+    struct jp_ws_msg msg;
+    if (view->v1.len <= SEND_MAX)
+        return;
+    view->lost_messages = 1;
+    view->lost_bytes = view->v1.len;
+    if (jp_ws_v1_decode(&msg, view->v1, NULL) == 0)
+        view->parent = msg.frames[JP_PARENT];
+}
+
 static void pump(void *ctx)
 {
     struct channels *c = ctx;
     struct hub_view view;
     bool any = false;
     while (c->session && ws_conn_may_send(c->ws) && hub_peek(c->session, &view)) {
+        check_size(&view);
+        if (!view.lost_messages && !send_room_take(&c->room, view.v1.len))
+            break;
         if (view.lost_messages)
             send_lost(c, &view);
         else
@@ -150,6 +166,13 @@ static void pump(void *ctx)
     }
     if (any)
         ask_for_ack(c);
+}
+
+static void on_drained(void *ctx)
+{
+    struct channels *c = ctx;
+    send_room_give(&c->room);
+    pump(c);
 }
 
 /* ---- from the client ---- */
@@ -204,6 +227,7 @@ static void detach(struct channels *c)
 static void release(struct channels *c)
 {
     detach(c);
+    send_room_leave(&c->room);
     c->ws = ws_conn_free(c->ws);
     c->fd = ws_fd_free(c->fd);
 }
@@ -226,6 +250,13 @@ static void on_over(void *ctx, int code, const char *reason)
     ws_conn_close(c->ws, code, reason);
 }
 
+static void give_way(void *ctx)
+{
+    struct channels *c = ctx;
+    detach(c);
+    ws_conn_close(c->ws, WS_CLOSE_TRY_LATER, "this client does not read, and others wait");
+}
+
 static void on_request_close(void *ctx)
 {
     struct channels *c = ctx;
@@ -243,15 +274,19 @@ static int open_ws(struct channels *c, int fd, struct slice early, struct err *e
                               .io = ws_fd_io(c->fd),
                               .early = early,
                               .max_message = LIMIT_CLIENT_MESSAGE_BYTES,
+                              .gather_left = attach_gather_left(runner_attach(c->runner)),
                               .on_message = on_message,
                               .on_pong = on_pong,
-                              .on_drained = pump,
+                              .on_drained = on_drained,
                               .on_closed = on_closed,
                               .ctx = c};
     r = ws_conn_new(&c->ws, runner_loop(c->runner), &cfg, err);
-    if (r == 0)
-        ws_fd_attach(c->fd, c->ws);
-    return r;
+    if (r < 0)
+        return r;
+    ws_fd_attach(c->fd, c->ws);
+    c->room = (struct send_room_user){.on_room = pump, .give_way = give_way, .ctx = c};
+    send_room_join(attach_send_room(runner_attach(c->runner)), &c->room);
+    return 0;
 }
 
 /* The kernel may have been deleted between the answer and this. */

@@ -20,6 +20,7 @@
 #define LIMIT_STREAM_EVENT_BYTES   KIB(128) /* text of one stream event; longer output is split */
 #define LIMIT_INPUT_BYTES          MIB(1)   /* `value` of an input reply */
 #define LIMIT_CLIENT_MESSAGE_BYTES MIB(16)  /* one WebSocket message of a Jupyter client */
+#define LIMIT_CLIENT_GATHER_BYTES  MIB(64)  /* of such that are not whole yet, of all clients */
 #define LIMIT_SESSIONS             64       /* Jupyter sessions of a sandbox */
 #define LIMIT_SESSION_BYTES        KIB(8)   /* path and name of one */
 #define LIMIT_ENV_ENTRIES          128

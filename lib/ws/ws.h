@@ -61,6 +61,11 @@ struct ws_conn_cfg {
     struct ws_io io;
     struct slice early; /* bytes that were read behind the handshake; copied */
     size_t max_message;
+    /*
+     * What all connections that share this may still hold of messages that are not whole yet; above
+     * it a message is refused with 1013. Borrowed; NULL: no such bound.
+     */
+    size_t *gather_left;
     void (*on_message)(void *ctx, enum ws_type type, struct slice data); /* borrowed */
     void (*on_pong)(void *ctx, struct slice payload);                    /* may be NULL */
     /* All that was sent is with the socket: ws_conn_may_send() is true again. May be NULL. */

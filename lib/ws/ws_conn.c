@@ -62,7 +62,7 @@ static void destroy(struct ws_conn *c)
     loop_timer_free(c->timer);
     wslay_frame_context_free(c->frames);
     buf_done(&c->early);
-    buf_done(&c->message);
+    ws_recv_drop_message(c);
     buf_done(&c->out);
     free(c);
 }
@@ -84,7 +84,7 @@ static void leave(struct ws_conn *c)
     if (is_over(c))
         ws_conn_finish(c);
     if (c->state != WS_OPEN)
-        buf_done(&c->message);
+        ws_recv_drop_message(c);
     if (!c->freed)
         update(c);
     if (--c->depth == 0 && c->freed)

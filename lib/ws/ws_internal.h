@@ -65,6 +65,7 @@ struct ws_conn {
     uint8_t type;              /* its opcode */
     unsigned fragments;
     struct buf message;
+    size_t gathered; /* taken from cfg.gather_left */
 
     /* ---- out ---- */
     struct buf out; /* frames, encoded */
@@ -86,6 +87,7 @@ void ws_conn_message_over(struct ws_conn *c); /* the deadline of a message ends 
 
 /* ws_recv.c */
 int ws_recv_init(struct ws_conn *c);
+void ws_recv_drop_message(struct ws_conn *c);
 bool ws_recv_is_close_code(int code); /* one that may stand in a close frame */
 bool ws_recv_wanted(const struct ws_conn *c);
 void ws_recv_turn(struct ws_conn *c); /* reads what is there, at most a turn's share */

@@ -84,6 +84,25 @@ static void on_control(struct ws_conn *c)
 }
 
 /* ---- data frames ---- */
+void ws_recv_drop_message(struct ws_conn *c)
+{
+    buf_done(&c->message);
+    if (c->cfg.gather_left)
+        *c->cfg.gather_left += c->gathered;
+    c->gathered = 0;
+}
+
+static bool may_gather(struct ws_conn *c, size_t len)
+{
+    if (!c->cfg.gather_left)
+        return true;
+    if (*c->cfg.gather_left < len)
+        return false;
+    *c->cfg.gather_left -= len;
+    c->gathered += len;
+    return true;
+}
+
 static void deliver(struct ws_conn *c, struct slice data)
 {
     bool text = c->type == WSLAY_TEXT_FRAME;
@@ -95,7 +114,7 @@ static void deliver(struct ws_conn *c, struct slice data)
         c->turn_count++;
         c->cfg.on_message(c->cfg.ctx, text ? WS_TEXT : WS_BINARY, data);
     }
-    buf_done(&c->message);
+    ws_recv_drop_message(c);
 }
 
 /* Returns whether the frames that follow can be understood. */
@@ -161,9 +180,11 @@ static void keep(struct ws_conn *c, const struct wslay_frame_iocb *f)
         /* wslay refuses control frames of more than WS_CONTROL_MAX bytes */
         memcpy(c->control.data + c->control.len, f->data, f->data_length);
         c->control.len += f->data_length;
-    } else if (c->state == WS_OPEN) {
+    } else if (c->state == WS_OPEN && may_gather(c, f->data_length)) {
         /* begin_data() has counted it */
         buf_append(&c->message, f->data, f->data_length);
+    } else if (c->state == WS_OPEN) {
+        ws_conn_fail(c, WS_CLOSE_TRY_LATER, "too many large messages are coming in at once");
     }
 }
 
