@@ -124,7 +124,10 @@ static int add(struct runner *r, const struct wish *w, struct jupyter_session *s
     memcpy(s->kernel_id, kernel_id(k), sizeof(s->kernel_id));
     if (w->id)
         memcpy(s->id, w->id, sizeof(s->id));
-    return session_list_put(r, s, err);
+    e = session_list_put(r, s, err);
+    if (e < 0 && !w->kernel_id)
+        leave_kernel(r, s->kernel_id);
+    return e;
 }
 
 static int read_new(const struct http_request *req, json_t **body, struct wish *w, struct err *err)
