@@ -78,7 +78,16 @@ def test_an_unmasked_frame_is_refused(attach, witness, v1):
     assert client.closed()[0] == 1002
 
 
-@pytest.mark.parametrize("bad", [frame(BINARY, b"", rsv=4), frame(3, b""), frame(PING, b"p" * 126), frame(PING, b"", fin=False), frame(0, b"x")])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        frame(BINARY, b"", rsv=4),
+        frame(3, b""),
+        frame(PING, b"p" * 126),
+        frame(PING, b"", fin=False),
+        frame(0, b"x"),
+    ],
+)
 def test_frames_against_the_protocol_are_refused(attach, witness, bad):
     client = attach()
     client.raw(bad)
@@ -203,7 +212,10 @@ BAD_LEGACY = {
     "a header that is none": (TEXT, b'{"header":[],"content":{}}'),
     "no header": (TEXT, b'{"content":{}}'),
     "no UTF-8": (TEXT, b'{"header":{"msg_id":"\xff","msg_type":"x"}}'),
-    "much nesting": (TEXT, b'{"header":{"msg_id":"n","msg_type":"x"},"content":' + b"[" * 500_000 + b"]" * 500_000 + b"}"),
+    "much nesting": (
+        TEXT,
+        b'{"header":{"msg_id":"n","msg_type":"x"},"content":' + b"[" * 500_000 + b"]" * 500_000 + b"}",
+    ),
     "binary: nothing": (BINARY, b""),
     "binary: no parts": (BINARY, struct.pack(">I", 0)),
     "binary: offsets beyond the end": (BINARY, struct.pack(">III", 2, 12, 5000) + b"{}"),
@@ -425,7 +437,10 @@ def test_a_client_that_stops_reading_during_100_mb(lean):
     with Channels(box, kernel_id) as stalled, Channels(box, kernel_id) as other:
         other.ping()
         gate = Gate(box)
-        code = gate.code + "import sys\nfor i in range(1000):\n sys.stdout.write('%09d ' % i + 'x' * 99_989 + '\\n'); sys.stdout.flush()"
+        code = (
+            gate.code
+            + "import sys\nfor i in range(1000):\n sys.stdout.write('%09d ' % i + 'x' * 99_989 + '\\n'); sys.stdout.flush()"
+        )
         asked = stalled.run(code)
         stalled.until_type("execute_input", asked)
         before = rss_anon(lean.pid)
@@ -446,7 +461,10 @@ def test_a_client_that_is_too_far_behind_gets_a_marker(lean):
     box = lean.box()
     with Channels(box, box.kernel()["id"]) as stalled:
         gate = Gate(box)
-        code = gate.code + "import sys\nfor i in range(400):\n sys.stdout.write('%d ' % i + 'x' * 799_000 + '\\n'); sys.stdout.flush()"
+        code = (
+            gate.code
+            + "import sys\nfor i in range(400):\n sys.stdout.write('%d ' % i + 'x' * 799_000 + '\\n'); sys.stdout.flush()"
+        )
         asked = stalled.run(code)
         stalled.until_type("execute_input", asked)
         before = rss_anon(lean.pid)
@@ -463,7 +481,10 @@ def test_a_client_that_is_too_far_behind_gets_a_marker(lean):
             elif text:
                 markers.append(text)
                 at.append(len(numbers))
-            return message["content"].get("execution_state") == "idle" and message["parent_header"]["msg_id"] == asked
+            return (
+                message["content"].get("execution_state") == "idle"
+                and message["parent_header"]["msg_id"] == asked
+            )
 
         stalled.until(drop_text, timeout=60)
         stalled.answers(asked, "execute_reply")
@@ -479,7 +500,17 @@ def test_a_client_that_is_too_far_behind_gets_a_marker(lean):
 
 @pytest.mark.parametrize(
     "kernel_id",
-    ["x", "main", "0", "a" * 36, "00000000-0000-0000-0000-000000000000", "%2e%2e", "%00", "a" * 3000, "é".encode().hex()],
+    [
+        "x",
+        "main",
+        "0",
+        "a" * 36,
+        "00000000-0000-0000-0000-000000000000",
+        "%2e%2e",
+        "%00",
+        "a" * 3000,
+        "é".encode().hex(),
+    ],
     ids=lambda v: v[:12],
 )
 def test_kernel_ids_that_are_none(box, kernel_id):
@@ -527,7 +558,12 @@ def test_a_storm_of_restarts(sandbox, attach):
 
     watcher = attach(to=sandbox)
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        storm = [pool.submit(by_rest, 13), pool.submit(by_message, 12), pool.submit(by_rest, 13), pool.submit(by_message, 12)]
+        storm = [
+            pool.submit(by_rest, 13),
+            pool.submit(by_message, 12),
+            pool.submit(by_rest, 13),
+            pool.submit(by_message, 12),
+        ]
         for done in storm:
             done.result(90)
     # One that had not begun when the storm was over.
@@ -554,24 +590,24 @@ def publish(header, parent, content, metadata=b'{}', buffers=()):
 
 FORGED = {
     "content that is no JSON": "publish(header('stream'), own(), b'\\xff{')",
-    "content with a raw newline": "publish(header('stream'), own(), b'{\"name\":\"stdout\",\"text\":\"a\\nb\"}')",
+    "content with a raw newline": 'publish(header(\'stream\'), own(), b\'{"name":"stdout","text":"a\\nb"}\')',
     "content that is an array": "publish(header('stream'), own(), b'[]')",
     "empty parts": "publish(b'', b'', b'', b'')",
     "a header that is no JSON": "publish(b'{', own(), b'{}')",
     "a header without anything": "publish(b'{}', own(), b'{}')",
     "a header that is an array": "publish(b'[]', own(), b'{}')",
-    "a parent that is no JSON": "publish(header('stream'), b'nonsense', b'{\"name\":\"stdout\",\"text\":\"x\"}')",
-    "a parent that is an array": "publish(header('stream'), b'[]', b'{\"name\":\"stdout\",\"text\":\"x\"}')",
+    "a parent that is no JSON": 'publish(header(\'stream\'), b\'nonsense\', b\'{"name":"stdout","text":"x"}\')',
+    "a parent that is an array": 'publish(header(\'stream\'), b\'[]\', b\'{"name":"stdout","text":"x"}\')',
     "a parent that does not exist": "publish(header('status'), header('execute_request'), b'{\"execution_state\":\"idle\"}')",
-    "metadata that is no JSON": "publish(header('stream'), own(), b'{\"name\":\"stdout\",\"text\":\"x\"}', b'}')",
-    "a giant header": "publish(header('stream', pad='p' * 3_000_000), own(), b'{\"name\":\"stdout\",\"text\":\"x\"}')",
+    "metadata that is no JSON": 'publish(header(\'stream\'), own(), b\'{"name":"stdout","text":"x"}\', b\'}\')',
+    "a giant header": 'publish(header(\'stream\', pad=\'p\' * 3_000_000), own(), b\'{"name":"stdout","text":"x"}\')',
     "a giant parent": "publish(header('stream'), header('x', pad='p' * 3_000_000), b'{\"name\":\"stdout\",\"text\":\"x\"}')",
-    "a giant id": "publish(header('stream', msg_id='i' * 100_000), own(), b'{\"name\":\"stdout\",\"text\":\"x\"}')",
+    "a giant id": 'publish(header(\'stream\', msg_id=\'i\' * 100_000), own(), b\'{"name":"stdout","text":"x"}\')',
     "a giant type": "publish(header('t' * 10_000), own(), b'{}')",
     "deep nesting": "publish(header('display_data'), own(), b'[' * 200_000 + b']' * 200_000)",
     "many buffers": "publish(header('comm_msg'), own(), b'{}', buffers=[b'b'] * 300)",
     "a stream of 3 MB that is no stream": "publish(header('stream'), own(), b'{\"name\":{},\"text\":[\"' + b'x' * 3_000_000 + b'\"]}')",
-    "a stream of 3 MB without its end": "publish(header('stream'), own(), b'{\"name\":\"stdout\",\"text\":\"' + b'x' * 3_000_000)",
+    "a stream of 3 MB without its end": 'publish(header(\'stream\'), own(), b\'{"name":"stdout","text":"\' + b\'x\' * 3_000_000)',
     "a stream of 3 MB with broken escapes": "publish(header('stream'), own(), b'{\"name\":\"stdout\",\"text\":\"' + b'\\\\u' * 1_000_000 + b'\"}')",
     "idle for another": "publish(header('status'), header('execute_request', msg_id='someone'), b'{\"execution_state\":\"idle\"}')",
     "a state that is none": "publish(header('status'), own(), b'{\"execution_state\":{}}')",
@@ -612,7 +648,11 @@ def test_a_forged_idle_ends_no_wait_for_the_reply(box, attach):
     client = attach()
     client.execute(FORGE)
     gate = Gate(box)
-    code = "publish(header('status'), own(), b'{\"execution_state\":\"idle\"}')\n" + gate.code + "print('really over')"
+    code = (
+        "publish(header('status'), own(), b'{\"execution_state\":\"idle\"}')\n"
+        + gate.code
+        + "print('really over')"
+    )
     asked = client.run(code)
     client.until_type("execute_input", asked)
     client.until(lambda m: m["content"].get("execution_state") == "idle")

@@ -155,7 +155,11 @@ def test_a_msg_id_that_is_no_execution_id_gets_another(box, attach):
 def test_a_death_is_the_verdict(sandbox, attach):
     client = attach(to=sandbox)
     gate = Gate(sandbox)
-    asked = client.run("print('last words', flush=True)\n" + gate.code + "import signal; os.kill(os.getpid(), signal.SIGKILL)")
+    asked = client.run(
+        "print('last words', flush=True)\n"
+        + gate.code
+        + "import signal; os.kill(os.getpid(), signal.SIGKILL)"
+    )
     client.until_type("stream", asked)
     gate.open()
     client.answers(asked, "execute_reply")
@@ -270,7 +274,9 @@ def test_the_api_waits_behind_notebooks_and_is_not_timed_out(box, attach):
     for asked in (running, second, third):
         client.answers(asked, "execute_reply")
     client.answers(stream.id, reply=False)
-    heard = [m["parent_header"].get("msg_id") for m in client.seen if m["header"]["msg_type"] == "execute_input"]
+    heard = [
+        m["parent_header"].get("msg_id") for m in client.seen if m["header"]["msg_type"] == "execute_input"
+    ]
     assert [h for h in heard if h != stream.id] == [running, second, third]
     assert heard.index(stream.id) > heard.index(second)
 

@@ -91,7 +91,14 @@ def test_the_form_of_old_clients(sandbox):
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"path": "a.ipynb"}, {"type": "notebook"}, {"path": 7, "type": "notebook"}, {"path": "a", "type": {}}, []],
+    [
+        {},
+        {"path": "a.ipynb"},
+        {"type": "notebook"},
+        {"path": 7, "type": "notebook"},
+        {"path": "a", "type": {}},
+        [],
+    ],
     ids=str,
 )
 def test_bodies_that_name_no_session(box, body):
@@ -132,7 +139,9 @@ def test_64_sessions_and_one_more(sandbox):
     for n in range(SESSIONS_MAX):
         start(sandbox, "n%d.ipynb" % n, kernel={"id": main})
     assert len(listed(sandbox)) == SESSIONS_MAX
-    found = sandbox.post(SESSIONS, {"path": "more.ipynb", "type": "notebook", "name": "", "kernel": {"id": main}})
+    found = sandbox.post(
+        SESSIONS, {"path": "more.ipynb", "type": "notebook", "name": "", "kernel": {"id": main}}
+    )
     assert found.status == 429 and found.json()["message"], found
     # One that exists still can be had, and changed.
     assert start(sandbox, "n0.ipynb")["kernel"]["id"] == main
