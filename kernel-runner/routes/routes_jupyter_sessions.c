@@ -107,6 +107,14 @@ static int pick_kernel(struct runner *r, const struct wish *w, const char *path,
     return 0;
 }
 
+/* A kernel of its own that no session has any more is ended; the main one is the sandbox's. */
+static void leave_kernel(struct runner *r, const char *id)
+{
+    if (strcmp(id, kernel_id(kernel_table_main(runner_kernels(r)))) != 0 &&
+        !session_list_has_kernel(r, id))
+        runner_remove_kernel(r, id, NULL);
+}
+
 static int add(struct runner *r, const struct wish *w, struct jupyter_session *s, struct err *err)
 {
     struct kernel *k = NULL;

@@ -311,6 +311,13 @@ bool jsonx_uint(struct slice value, int64_t *ret)
     return true;
 }
 
+/* A high surrogate with what belongs to it; one that stands alone is followed by anything. */
+static bool is_pair(struct slice s)
+{
+    return s.len >= 12 && (s.ptr[2] | 0x20) == 'd' && strchr("89abAB", s.ptr[3]) &&
+           s.ptr[6] == '\\' && s.ptr[7] == 'u';
+}
+
 size_t jsonx_cut(struct slice s, size_t max)
 {
     if (s.len <= max)
@@ -324,8 +331,7 @@ size_t jsonx_cut(struct slice s, size_t max)
         }
         size_t at = (size_t)(esc - s.ptr);
         size_t len = s.ptr[at + 1] == 'u' ? 6 : 2;
-        /* A surrogate pair stays together. */
-        if (len == 6 && (s.ptr[at + 2] | 0x20) == 'd' && strchr("89abAB", s.ptr[at + 3]))
+        if (len == 6 && is_pair(slice_make(esc, s.len - at)))
             len = 12;
         if (at + len > max)
             return at ? at : len;

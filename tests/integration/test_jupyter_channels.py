@@ -175,7 +175,11 @@ def test_headers_as_real_clients_send_them(attach, v1, change):
 def test_a_message_may_lack_its_channel_and_buffers(attach, buffers):
     client = attach(v1=False)
     message = {
-        "header": {"msg_id": "lacks-%s" % type(buffers).__name__, "msg_type": "execute_request", "version": "5.0"},
+        "header": {
+            "msg_id": "lacks-%s" % type(buffers).__name__,
+            "msg_type": "execute_request",
+            "version": "5.0",
+        },
         "parent_header": {},
         "metadata": {},
         "content": dict(WANTS_ALL, code="print('shell it is')"),
@@ -320,7 +324,9 @@ def test_tornado_gets_no_binary_frame(runner):
 
 def test_input_is_asked_of_the_asker_only(attach):
     asker, other = attach(), attach(v1=False)
-    asked = asker.run("a = input('name? ')\nimport getpass\nb = getpass.getpass('key? ')\nprint(a + b)", allow_stdin=True)
+    asked = asker.run(
+        "a = input('name? ')\nimport getpass\nb = getpass.getpass('key? ')\nprint(a + b)", allow_stdin=True
+    )
     first = asker.until_type("input_request", asked)
     assert (first["channel"], first["content"]) == ("stdin", {"prompt": "name? ", "password": False})
     asker.send("input_reply", {"value": "K\u00e4the \U0001f600 "}, channel="stdin", parent=first["header"])
@@ -677,7 +683,10 @@ def test_one_print_of_5_mb_with_everything_that_is_escaped(attach, v1):
     assert len(streams) > 5
     ids = [m["header"]["msg_id"] for m in streams]
     assert len(set(ids)) == len(ids)
-    assert stream_text(found) == ("a\\\"\n\t\x00\x1b\u2028é☃\U0001f600\U0001f1e9\x7f" * 300_000)[:2_500_000] + "\n"
+    assert (
+        stream_text(found)
+        == ('a\\"\n\t\x00\x1b\u2028é☃\U0001f600\U0001f1e9\x7f' * 300_000)[:2_500_000] + "\n"
+    )
 
 
 def test_a_display_of_several_mib_is_one_message(attach):
@@ -780,18 +789,21 @@ def test_what_could_not_be_kept_is_said(box, attach, v1):
     back = attach(v1=v1, session="away-%s" % v1)
     found = once(client.seen + back.answers(asked, "execute_reply"))
     check_order(own(found, asked))
-    (marker,) = [m for m in of_type(found, "stream") if m["content"]["name"] == "stderr"]
-    said = re.search(r"(\d+) messages \((.*) MiB\) are missing here", marker["content"]["text"])
-    lost, mib = int(said.group(1)), float(said.group(2))
+    # The reply comes by another socket: where it lies among what is missing, it parts the markers.
+    markers = [m for m in of_type(found, "stream") if m["content"]["name"] == "stderr"]
+    assert 1 <= len(markers) <= 2
+    told = r"(\d+) messages \((.*) MiB\) are missing here"
+    said = [re.search(told, m["content"]["text"]).groups() for m in markers]
+    lost, mib = sum(int(n) for n, _ in said), sum(float(size) for _, size in said)
     kept = [m for m in of_type(found, "stream") if m["content"]["name"] == "stdout"]
     numbers = [int(m["content"]["text"].split()[0]) for m in kept]
     assert numbers == list(range(400 - len(kept), 400))
     assert lost == 400 - len(kept)
-    assert lost * 100_000 <= mib * MIB * 1.01 <= lost * 102_000
+    assert lost * 100_000 <= mib * MIB * 1.02 <= lost * 104_000
     assert 15 * MIB < sum(m["size"] for m in kept) <= 17 * MIB
     order = types(own(found, asked))
     assert order.index("execute_input") < order.index("stream")
-    assert found.index(marker) < found.index(kept[0])
+    assert found.index(markers[-1]) < found.index(kept[0])
 
 
 def test_a_session_has_one_connection(box, attach):

@@ -163,6 +163,42 @@ static void items_are_walked(void **state)
     assert_false(jsonx_items_next(&it, &value));
 }
 
+static void cut_leaves_whole_characters(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t max, expected;
+    } rows[] = {
+        {"", 12, 0},
+        {"abcdefghijkl", 12, 12},
+        {"abcdefghijklm", 12, 12},
+        {"abcdefghijk\\nx", 13, 13},
+        {"abcdefghijkl\\nx", 13, 12}, /* not within an escape */
+        {"abcdefghijk\\\\x", 12, 11},
+        {"abcdefg\\u0041xyz", 12, 7},
+        {"abcdef\\u0041xyz", 12, 12},
+        {"abc\\ud83d\\ude00xyz", 14, 3}, /* nor within a pair */
+        {"ab\\ud83d\\ude00xyz", 14, 14},
+        {"ab\\uD83D\\uDE00xyz", 13, 2},
+        {"\\ud83d\\ude00xyz", 12, 12},
+        {"abcdefghijk\xC3\xA9x", 12, 11}, /* nor within a character */
+        {"abcdefghij\xC3\xA9x", 12, 12},
+        {"abcdefghij\xF0\x9F\x98\x80x", 13, 10},
+        {"\\ud800abcde\\nxyz", 12, 11}, /* a high surrogate that stands alone */
+        {"\\ud800abcdef\\nxyz", 13, 12},
+        {"xxxxxxxxx\\ud800", 14, 9},
+        {"xxxxxxxx\\ud800z", 14, 14},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        /* A copy without a terminator, so that ASan sees a read beyond it. */
+        size_t len = strlen(rows[i].text);
+        char *copy = malloc(len ? len : 1);
+        memcpy(copy, rows[i].text, len);
+        assert_int_equal(jsonx_cut(slice_make(copy, len), rows[i].max), rows[i].expected);
+        free(copy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -175,6 +211,7 @@ int main(void)
         cmocka_unit_test(append_decoded_keeps_nul),
         cmocka_unit_test(uint_takes_whole_numbers_only),
         cmocka_unit_test(items_are_walked),
+        cmocka_unit_test(cut_leaves_whole_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
