@@ -65,9 +65,9 @@ static uint64_t live_from(const struct hub *h)
     return from;
 }
 
-void hub_put(struct hub *h, uint32_t to, bool heavy, char *v1_take, size_t len)
+void hub_put(struct hub *h, uint32_t to, enum hub_weight weight, char *v1_take, size_t len)
 {
-    uint64_t seq = hub_ring_append(h->ring, to, heavy, v1_take, len);
+    uint64_t seq = hub_ring_append(h->ring, to, weight, v1_take, len);
     struct hub_session *s, *next;
     DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
     {
@@ -111,7 +111,7 @@ bool hub_peek(struct hub_session *s, struct hub_view *ret)
     }
     for (; s->next < hub_ring_next(ring); s->next++) {
         const struct hub_entry *e = hub_ring_at(ring, s->next);
-        if (!is_for(s, e))
+        if (!is_for(s, e) || (e->weight == HUB_ONCE && s->next <= s->sent))
             continue;
         ret->seq = s->next;
         if (!hub_ring_read(ring, s->next, &ret->v1))
@@ -124,6 +124,7 @@ bool hub_peek(struct hub_session *s, struct hub_view *ret)
 void hub_advance(struct hub_session *s, const struct hub_view *view)
 {
     s->next = view->seq + 1;
+    s->sent = MAX(s->sent, view->seq);
     s->missed = 0;
 }
 

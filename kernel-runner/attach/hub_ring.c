@@ -49,12 +49,13 @@ static void grow(struct hub_ring *r)
     r->capacity = capacity;
 }
 
-uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, bool heavy, char *v1_take, size_t len)
+uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, enum hub_weight weight, char *v1_take,
+                         size_t len)
 {
     if (r->next - r->first == r->capacity)
         grow(r);
-    *slot(r, r->next) = (struct hub_entry){.to = to, .heavy = heavy, .v1 = v1_take, .len = len};
-    *(heavy ? &r->heavy_bytes : &r->light_bytes) += len;
+    *slot(r, r->next) = (struct hub_entry){.to = to, .weight = weight, .v1 = v1_take, .len = len};
+    *(weight == HUB_HEAVY ? &r->heavy_bytes : &r->light_bytes) += len;
     return r->next++;
 }
 
@@ -82,7 +83,7 @@ static void forget_bytes(struct hub_ring *r, const struct hub_entry *e)
     if (e->spilled)
         unspill(r);
     else if (e->v1)
-        *(e->heavy ? &r->heavy_bytes : &r->light_bytes) -= e->len;
+        *(e->weight == HUB_HEAVY ? &r->heavy_bytes : &r->light_bytes) -= e->len;
     else
         r->light_bytes -= strlen(e->parent);
 }
@@ -130,7 +131,7 @@ void hub_ring_limit(struct hub_ring *r, uint64_t live_from)
 {
     for (; r->heavy_bytes > HUB_HEAVY_BYTES && r->heavy_from + 1 < r->next; r->heavy_from++) {
         struct hub_entry *e = slot(r, r->heavy_from);
-        if (e->heavy && e->v1 && (r->heavy_from < live_from || !spill(r, e)))
+        if (e->weight == HUB_HEAVY && e->v1 && (r->heavy_from < live_from || !spill(r, e)))
             drop(r, e);
     }
     while (r->first + 1 < r->next &&

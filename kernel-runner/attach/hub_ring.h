@@ -21,9 +21,19 @@ struct hub_ring;
 #define HUB_LIGHT_BYTES MIB(8)
 #define HUB_ENTRIES     32768
 
+enum hub_weight {
+    HUB_LIGHT, /* clients must not miss it */
+    HUB_HEAVY, /* an output: may be spilled or dropped */
+    /*
+     * Light, and never sent twice to a session: JupyterLab reconnects at `restarting`, and would
+     * for ever if that came again.
+     */
+    HUB_ONCE,
+};
+
 struct hub_entry {
     uint32_t to; /* the session it is for; 0: all */
-    bool heavy;  /* an output: may be spilled or dropped */
+    enum hub_weight weight;
     bool spilled;
     char *v1;        /* the message as v1 has it; NULL: spilled or dropped */
     size_t len;      /* its bytes, also when dropped */
@@ -34,7 +44,8 @@ struct hub_entry {
 struct hub_ring *hub_ring_new(int spill_dir_fd);    /* borrowed; -1: see spill_file.h */
 struct hub_ring *hub_ring_free(struct hub_ring *r); /* NULL ok */
 /* Returns its number. No ceiling is looked at before hub_ring_limit(). */
-uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, bool heavy, char *v1_take, size_t len);
+uint64_t hub_ring_append(struct hub_ring *r, uint32_t to, enum hub_weight weight, char *v1_take,
+                         size_t len);
 /* Brings it below the ceilings; connected readers need what comes from `live_from` on. */
 void hub_ring_limit(struct hub_ring *r, uint64_t live_from);
 /* Nobody needs entries up to `seq` any more. */

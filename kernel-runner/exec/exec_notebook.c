@@ -221,6 +221,23 @@ void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *d
     }
 }
 
+void exec_notebook_lost(struct exec_notebook *n, const char *msg_id, struct slice content,
+                        const struct kernel_death *death, const char *error)
+{
+    struct jp_msg msg = {.kind = JP_EXECUTE_INPUT, .channel = JP_IOPUB, .content = content};
+    struct exec *e = NULL;
+    snprintf(msg.parent_id, sizeof(msg.parent_id), "%s", msg_id);
+    if (exec_store_lookup(n->cfg.store, msg_id, &e, NULL) != EXEC_UNKNOWN ||
+        !jsonx_valid(content) || slice_eq_str(jsonx_find(content, "silent"), "true"))
+        return;
+    begin(n, &msg);
+    e = find_running(n, msg_id);
+    if (!e)
+        return;
+    e->generation = death->generation;
+    settle(n, e, "kernel_died", error);
+}
+
 /* ---- orders ---- */
 
 static void stop_all(struct exec_notebook *n, enum exec_stop why)

@@ -19,6 +19,9 @@ void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg);
 /* The kernel process ended; `error` is the text of a kernel_died. */
 void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
                            const char *error);
+/* A request that the process ended with; recorded unless it announced itself or is silent. */
+void exec_notebook_lost(struct exec_notebook *n, const char *msg_id, struct slice content,
+                        const struct kernel_death *death, const char *error);
 /* The kernel was interrupted; *any* that runs may be what stops. */
 void exec_notebook_interrupted(struct exec_notebook *n);
 /* Interrupts e and kills the kernel when it does not stop within EXEC_KILL_GRACE_MS. */

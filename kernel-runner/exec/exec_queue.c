@@ -463,6 +463,13 @@ void exec_queue_foreign_begin(struct exec_queue *q)
     q->n_foreign++;
 }
 
+void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
+                             const struct kernel_death *death)
+{
+    _cleanup_(freep) char *error = death_error(death);
+    exec_notebook_lost(q->notebook, msg_id, content, death, error);
+}
+
 void exec_queue_foreign_end(struct exec_queue *q, size_t n)
 {
     q->n_foreign -= MIN(n, q->n_foreign);

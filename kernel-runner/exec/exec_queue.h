@@ -40,6 +40,9 @@ size_t exec_queue_outstanding(const struct exec_queue *q);
  */
 void exec_queue_foreign_begin(struct exec_queue *q);
 void exec_queue_foreign_end(struct exec_queue *q, size_t n);
+/* The kernel died of an execute_request, perhaps before it said that it runs it. */
+void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
+                             const struct kernel_death *death);
 
 /*
  * Queues e, whose clock will be default_timeout_ms unless it has its own. ERR_LIMIT: 256 wait;

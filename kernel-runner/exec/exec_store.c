@@ -63,12 +63,17 @@ static void on_timer(void *ctx)
     int64_t left_ms = exec_store_expire(s, clk_mono_us());
     if (left_ms)
         loop_timer_start(s->timer, left_ms, 0);
-    loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
+    exec_store_trim_heap(s);
 }
 
 static void on_heap_timer(void *ctx)
 {
     malloc_trim(0);
+}
+
+void exec_store_trim_heap(struct exec_store *s)
+{
+    loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
 }
 
 struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
@@ -140,7 +145,7 @@ void exec_store_finished(struct exec_store *s, struct exec *e)
     if (!loop_timer_active(s->timer))
         loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
     if (event_log_bytes(e->log) >= LARGE_LOG_BYTES)
-        loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
+        exec_store_trim_heap(s);
     exec_store_trim(s);
 }
 

@@ -315,6 +315,27 @@ static int unknown(const struct conf_program *p, const char *name, size_t len, s
 
 /* ---- the three passes ---- */
 
+static const char *arg_name(const struct conf_option *o)
+{
+    if (o->arg)
+        return o->arg;
+    switch (o->type) {
+    case CONF_STRING:
+    case CONF_LIST:
+        return "TEXT";
+    case CONF_INT:
+        return "N";
+    case CONF_SIZE:
+        return "SIZE";
+    case CONF_DURATION:
+        return "TIME";
+    case CONF_BOOL:
+    case CONF_ENUM:
+        break;
+    }
+    return NULL;
+}
+
 char *conf_env_name(const struct conf_program *p, const char *flag)
 {
     char *name = mem_printf("%s%s", p->env_prefix, flag);
@@ -381,6 +402,23 @@ static int flag_value(struct args *a, const char *inline_value, const char *flag
     return 0;
 }
 
+static int store_arg(struct args *a, const struct conf_option *o, const char *inline_value,
+                     void *values, struct err *err)
+{
+    const char *text = NULL;
+    if (o->type == CONF_BOOL && !inline_value)
+        inline_value = "true";
+    int r = flag_value(a, inline_value, o->flag, &text, err);
+    if (r < 0)
+        return r;
+    size_t row = (size_t)(o - a->program->options);
+    if (o->type == CONF_LIST && !a->seen[row])
+        clear(o, values);
+    a->seen[row] = true;
+    r = store(o, values, text, err);
+    return r < 0 ? err_wrap(err, "--%s", o->flag) : 0;
+}
+
 static int read_flag(struct args *a, const char *arg, void *values, struct err *err)
 {
     const struct conf_program *p = a->program;
@@ -406,17 +444,42 @@ static int read_flag(struct args *a, const char *arg, void *values, struct err *
                        "a file with --%s" FILE_SUFFIX,
                        o->flag, env, o->flag);
     }
-    if (o->type == CONF_BOOL && !inline_value)
-        inline_value = "true";
-    r = flag_value(a, inline_value, o->flag, &text, err);
-    if (r < 0)
-        return r;
-    size_t row = (size_t)(o - p->options);
-    if (o->type == CONF_LIST && !a->seen[row])
-        clear(o, values);
-    a->seen[row] = true;
-    r = store(o, values, text, err);
-    return r < 0 ? err_wrap(err, "--%s", o->flag) : 0;
+    return store_arg(a, o, inline_value, values, err);
+}
+
+/* "-f VALUE" */
+static int read_letter(struct args *a, const char *arg, void *values, struct err *err)
+{
+    const struct conf_program *p = a->program;
+    for (size_t i = 0; i < p->n_options; i++)
+        if (p->options[i].letter == arg[1] && arg[1] && !arg[2])
+            return store_arg(a, &p->options[i], NULL, values, err);
+    return err_set(err, ERR_INVALID, "\"%.64s\" is not an option; options begin with --", arg);
+}
+
+static int read_bare(struct args *a, const char *arg, void *values, struct err *err)
+{
+    const struct conf_program *p = a->program;
+    for (size_t i = 0; i < p->n_options; i++) {
+        if (!p->options[i].bare)
+            continue;
+        if (a->seen[i])
+            return err_set(err, ERR_INVALID, "\"%.64s\" is one %s too many", arg,
+                           arg_name(&p->options[i]));
+        return store_arg(a, &p->options[i], arg, values, err);
+    }
+    return err_set(err, ERR_INVALID, "\"%.64s\" is not an option; options begin with --", arg);
+}
+
+static int read_arg(struct args *a, const char *arg, void *values, struct err *err)
+{
+    if (arg[0] != '-')
+        return read_bare(a, arg, values, err);
+    if (arg[1] != '-')
+        return read_letter(a, arg, values, err);
+    if (arg[2] == '\0')
+        return err_set(err, ERR_INVALID, "\"%s\" is not an option; options begin with --", arg);
+    return read_flag(a, arg, values, err);
 }
 
 /* --help and --version win over everything else, also over mistakes beside them. */
@@ -446,11 +509,7 @@ int conf_parse(const struct conf_program *p, int argc, char *const *argv, void *
     _cleanup_(freep) bool *seen = MEM_NEW_N(bool, p->n_options);
     struct args a = {.program = p, .argc = argc, .argv = argv, .next = 1, .seen = seen};
     while (a.next < argc) {
-        const char *arg = argv[a.next++];
-        if (strncmp(arg, "--", 2) != 0 || arg[2] == '\0')
-            return err_set(err, ERR_INVALID, "\"%.64s\" is not an option; options begin with --",
-                           arg);
-        r = read_flag(&a, arg, values, err);
+        r = read_arg(&a, argv[a.next++], values, err);
         if (r < 0)
             return r;
     }
@@ -465,33 +524,14 @@ void conf_done(const struct conf_program *p, void *values)
 
 /* ---- help ---- */
 
-static const char *arg_name(const struct conf_option *o)
-{
-    if (o->arg)
-        return o->arg;
-    switch (o->type) {
-    case CONF_STRING:
-    case CONF_LIST:
-        return "TEXT";
-    case CONF_INT:
-        return "N";
-    case CONF_SIZE:
-        return "SIZE";
-    case CONF_DURATION:
-        return "TIME";
-    case CONF_BOOL:
-    case CONF_ENUM:
-        break;
-    }
-    return NULL;
-}
-
 static void put_heading(struct buf *out, const struct conf_program *p, const struct conf_option *o)
 {
     if (o->secret && !has_file_twin(p, o))
         (void)buf_printf(out, "  (%s, environment only)", o->flag);
     else
         (void)buf_printf(out, "  --%s%s", o->flag, o->secret ? FILE_SUFFIX : "");
+    if (o->letter)
+        (void)buf_printf(out, ", -%c", o->letter);
     if (o->secret) {
         (void)buf_append_str(out, has_file_twin(p, o) ? " PATH" : "");
     } else if (o->type == CONF_ENUM) {
@@ -525,7 +565,12 @@ static void put_limits(struct buf *out, const struct conf_option *o)
 
 int conf_help(const struct conf_program *p, struct buf *out)
 {
-    int r = buf_printf(out, "%s: %s\n\nUsage: %s [options]\n\n", p->name, p->summary, p->name);
+    int r = buf_printf(out, "%s: %s\n\nUsage: %s [options]", p->name, p->summary, p->name);
+    for (size_t i = 0; i < p->n_options && r == 0; i++)
+        if (p->options[i].bare)
+            r = buf_printf(out, " [%s]", arg_name(&p->options[i]));
+    if (r == 0)
+        r = buf_append_str(out, "\n\n");
     for (size_t i = 0; i < p->n_options && r == 0; i++) {
         const struct conf_option *o = &p->options[i];
         put_heading(out, p, o);

@@ -39,6 +39,8 @@ struct conf_option {
      * <PREFIX>_<FLAG>_FILE names (not where the table has a row of its own by that name).
      */
     bool secret;
+    char letter; /* 'f': "-f VALUE" is "--<flag> VALUE"; not for secrets; 0: none */
+    bool bare;   /* the argument without dashes is its value; one row at most */
 };
 
 #define CONF_AT(type, member)                                                                      \

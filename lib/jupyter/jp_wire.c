@@ -39,7 +39,7 @@ static int read_header(struct slice frame, const struct ids *ids, size_t type_si
     return r;
 }
 
-static int read_headers(struct jp_msg *msg)
+int jp_wire_read_ids(struct jp_msg *msg)
 {
     msg->msg_id[0] = msg->msg_type[0] = msg->session[0] = '\0';
     msg->parent_id[0] = msg->parent_type[0] = '\0';
@@ -80,7 +80,7 @@ int jp_wire_decode(struct jp_msg *msg, const struct slice *frames, size_t n,
     msg->n_buffers = n - at - fixed;
     for (size_t i = 0; i < msg->n_buffers; i++)
         msg->buffers[i] = frames[at + fixed + i];
-    return read_headers(msg);
+    return jp_wire_read_ids(msg);
 }
 
 void jp_wire_sign(struct crypto_hmac *key, const struct slice json[JP_JSON_FRAMES],

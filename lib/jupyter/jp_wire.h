@@ -22,6 +22,12 @@ enum { JP_HEADER, JP_PARENT, JP_METADATA, JP_CONTENT, JP_JSON_FRAMES };
 int jp_wire_decode(struct jp_msg *msg, const struct slice *frames, size_t n,
                    struct crypto_hmac *key);
 
+/*
+ * The part of it that reads msg->header and msg->parent, for a message that came another way: ids,
+ * types and kind. -ERR_INVALID; an empty parent becomes {}.
+ */
+int jp_wire_read_ids(struct jp_msg *msg);
+
 void jp_wire_sign(struct crypto_hmac *key, const struct slice json[JP_JSON_FRAMES],
                   char out[CRYPTO_HEX_SIZE]);
 

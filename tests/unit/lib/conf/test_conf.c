@@ -323,6 +323,48 @@ static void a_wrong_default_is_reported(void **state)
     assert_fails(conf_parse(&p, 0, argv, &values, &err), "default of --warm: must be at most 5");
 }
 
+static void letters_and_bare_arguments(void **state)
+{
+    struct mine {
+        char *thing, *file;
+    } mine = {0};
+    static const struct conf_option rows[] = {
+        {"thing", CONF_STRING, CONF_AT(struct mine, thing), .max = 8, .arg = "THING",
+         .help = "what it is about", .bare = true},
+        {"file", CONF_STRING, CONF_AT(struct mine, file), .help = "where", .letter = 'f'},
+    };
+    const struct conf_program p = {"mine", "2.0.0", "shows more", "MINE_", rows, ARRAY_LEN(rows)};
+    char a0[] = "mine", a1[] = "-f", a2[] = "path", a3[] = "one", a4[] = "two", a5[] = "-x";
+    char a6[] = "123456789", a7[] = "-ff", a8[] = "-";
+    char *good[] = {a0, a1, a2, a3};
+    assert_int_equal(conf_parse(&p, 4, good, &mine, &err), 0);
+    assert_string_equal(mine.thing, "one");
+    assert_string_equal(mine.file, "path");
+    struct {
+        int argc;
+        char *argv[4];
+        const char *text;
+    } bad[] = {
+        {3, {a0, a3, a4}, "\"two\" is one THING too many"},
+        {2, {a0, a1}, "--file needs a value"},
+        {2, {a0, a5}, "\"-x\" is not an option; options begin with --"},
+        {2, {a0, a6}, "--thing: the length must be at most 8"},
+        {3, {a0, a7, a2}, "\"-ff\" is not an option; options begin with --"},
+        {2, {a0, a8}, "\"-\" is not an option; options begin with --"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        assert_true(conf_parse(&p, bad[i].argc, bad[i].argv, &mine, &err) < 0);
+        assert_string_equal(err.text, bad[i].text);
+    }
+    struct buf text;
+    buf_init(&text, KIB(64));
+    assert_int_equal(conf_help(&p, &text), 0);
+    assert_non_null(strstr(text.ptr, "Usage: mine [options] [THING]\n"));
+    assert_non_null(strstr(text.ptr, "--file, -f TEXT\n"));
+    buf_done(&text);
+    conf_done(&p, &mine);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -345,6 +387,7 @@ int main(void)
         TEST(help_and_version_win_over_mistakes),
         TEST(help_shows_defaults_ceilings_and_twins),
         TEST(a_wrong_default_is_reported),
+        TEST(letters_and_bare_arguments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
