@@ -32,15 +32,17 @@ void jupyter_specs(struct jupyter *j, struct http_request *req);
 void jupyter_spec(struct jupyter *j, struct http_request *req);
 void jupyter_resource(struct jupyter *j, struct http_request *req);
 
-/* jupyter_kernels.c */
+/* jupyter_lists.c */
 void jupyter_kernels(struct jupyter *j, struct http_request *req);
+void jupyter_sessions(struct jupyter *j, struct http_request *req);
+
+/* jupyter_kernels.c */
 void jupyter_kernel_create(struct jupyter *j, struct http_request *req);
 void jupyter_kernel_delete(struct jupyter *j, struct http_request *req);
 void jupyter_kernel_relay(struct jupyter *j, struct http_request *req); /* {kid} names it */
 void jupyter_kernel_channels(struct jupyter *j, struct http_request *req);
 
 /* jupyter_sessions.c */
-void jupyter_sessions(struct jupyter *j, struct http_request *req);
 void jupyter_session_create(struct jupyter *j, struct http_request *req);
 void jupyter_session_get(struct jupyter *j, struct http_request *req);
 void jupyter_session_patch(struct jupyter *j, struct http_request *req);

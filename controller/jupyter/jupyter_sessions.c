@@ -13,33 +13,6 @@
 #include "lib/base/mem.h"
 #include "lib/httpc/httpc.h"
 
-/* As its labels say: the runner keeps each session there, too. */
-void jupyter_missing_sessions(const struct sandbox *sb, json_t *list)
-{
-    const char *key;
-    json_t *value;
-    size_t n = strlen(JUPYTER_SESSION_LABEL);
-    json_object_foreach (sb->labels, key, value) {
-        json_t *s = NULL;
-        const char *text = json_string_value(value);
-        if (strncmp(key, JUPYTER_SESSION_LABEL, n) != 0 || !text ||
-            jsonx_parse(&s, slice_str(text), NULL) < 0)
-            continue;
-        const char *kid = json_string_value(json_object_get(s, "kernel_id"));
-        _cleanup_(json_decrefp) json_t *kernels = json_array();
-        jupyter_missing_kernel(sb, kernels);
-        json_t *kernel = json_array_get(kernels, 0);
-        if (kid)
-            json_object_set_new(kernel, "id", json_string(kid));
-        json_object_set_new(s, "id", json_string(key + n));
-        json_object_set(s, "kernel", kernel);
-        json_object_del(s, "kernel_id");
-        if (json_is_string(json_object_get(s, "path")))
-            json_array_append(list, s);
-        json_decref(s);
-    }
-}
-
 /* ---- POST ---- */
 
 struct wanted {
