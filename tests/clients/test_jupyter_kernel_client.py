@@ -20,4 +20,4 @@ def test_jupyter_kernel_client(place):
     assert saw["restarted"]["outputs"][0]["ename"] == "NameError"
     assert saw["state"] == "idle" and saw["active"]
     if place.ours:  # a Jupyter Server starts a kernel again that was ended by message
-        assert saw["ended_s"] < 5 and saw["model"] is None, saw
+        assert saw["ended_s"] < 5, saw

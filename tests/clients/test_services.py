@@ -90,11 +90,11 @@ def test_stdin(one, protocol):
     assert saw["refused"] == "StdinNotImplementedError"
 
 
-def check_reconnected(saw):
+def check_reconnected(saw, lost=0):
     """All came, in order. What had been sent just before, and may have arrived or not, may come twice."""
     (first, cut), *after = saw["runs"]
     assert first == 0 and len(after) <= 1 and saw["runs"][-1][1] == LINES - 1, saw["runs"]
-    assert not after or 0 <= after[0][0] <= cut + 1, saw["runs"]
+    assert not after or 0 <= after[0][0] <= cut + 1 + lost, saw["runs"]
     assert [k for k in saw["kinds"] if k != "execute_input"] == ["execute_result"], saw
     assert saw["reply"]["status"] == "ok"
     assert saw["after"] == "after\n"
@@ -105,7 +105,8 @@ def check_reconnected(saw):
 def test_a_lost_connection_loses_nothing(place, protocol):
     saw = drive(place, "reconnect", 2, protocol=protocol)
     assert saw["cut"] == 1 and saw["refused"] == 2, saw
-    check_reconnected(saw)
+    # A Jupyter Server loses what it writes before it has heard that the client is gone.
+    check_reconnected(saw, lost=0 if place.ours else 3)
 
 
 @pytest.mark.ours

@@ -74,14 +74,13 @@ def run():
         saw["state"] = first.execution_state
         saw["active"] = first.last_activity.isoformat()
     finally:
-        # By message, as its shutdown_kernel(now=False) does; but that closes the socket, too, which takes its
-        # WebSocket library up to ten seconds.
+        # By message, as its shutdown_kernel(now=False) does; that closes the socket, too, which takes its
+        # WebSocket library up to ten seconds: here the process ends.
         kernel, start = first.id, time.monotonic()
         first._manager.client.shutdown()
         while kernel in [k["id"] for k in first.list_kernels()] and time.monotonic() < start + END_S:
             time.sleep(0.05)  # as it does: it asks again and again
         saw["ended_s"] = round(time.monotonic() - start, 2)
-        saw["model"] = first._manager.refresh_model()
     return saw
 
 
