@@ -110,17 +110,6 @@ static void send_request(struct client *c, const char *type, const char *content
     c->replied = c->idle = false;
 }
 
-static char *execute_content(const char *code)
-{
-    static const char rest[] = ",\"silent\":false,\"store_history\":true,\"user_expressions\":{},"
-                               "\"allow_stdin\":false,\"stop_on_error\":true}";
-    char *start = measure_code(code);
-    size_t n = strlen(start);
-    start = measure_must(realloc(start, n + sizeof(rest)));
-    memcpy(start + n, rest, sizeof(rest));
-    return start;
-}
-
 /* Messages */
 
 static bool frame_has(zmq_msg_t *f, const char *text)
@@ -240,13 +229,9 @@ static void latency(struct client *c, size_t n, size_t warm_up)
     free(us);
 }
 
-/* Appends the text of a stream message. */
 static char *stream_text(zmq_msg_t *content, char *out)
 {
-    const char *p = zmq_msg_data(content), *end = p + zmq_msg_size(content);
-    p = memmem(p, (size_t)(end - p), "\"text\"", 6);
-    p = p ? memchr(p + 6, '"', (size_t)(end - p - 6)) : NULL;
-    return p ? measure_json_text(p + 1, end, out) : out;
+    return measure_stream_text(zmq_msg_data(content), zmq_msg_size(content), out);
 }
 
 static void report_text(struct client *c, double seconds)
@@ -312,7 +297,7 @@ int main(int argc, char **argv)
     crypto_hmac_init(&c.key, key, strlen(key));
     c.shell = connect_socket(&c, file, "shell_port", ZMQ_DEALER);
     c.iopub = connect_socket(&c, file, "iopub_port", ZMQ_SUB);
-    c.content = execute_content(argv[argc - 1]);
+    c.content = measure_execute_content(argv[argc - 1]);
     await_kernel(&c);
     if (!first)
         await_silence(&c);

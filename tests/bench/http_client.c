@@ -16,16 +16,12 @@
 #include "tests/bench/measure.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 enum {
@@ -57,40 +53,10 @@ struct conn {
 
 /* Connections */
 
-static int connect_unix(const char *path)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(a.sun_path))
-        measure_die("the socket's path is too long");
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-        measure_die("cannot connect");
-    return fd;
-}
-
-static int connect_tcp(const char *address)
-{
-    const char *colon = strrchr(address, ':');
-    char host[64];
-    if (!colon || (size_t)snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address) >=
-                      sizeof(host))
-        measure_die("the address is HOST:PORT or unix:PATH");
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *a;
-    if (getaddrinfo(host, colon + 1, &hints, &a) != 0)
-        measure_die("the address is not numeric");
-    int on = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || connect(fd, a->ai_addr, a->ai_addrlen) < 0)
-        measure_die("cannot connect");
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    freeaddrinfo(a);
-    return fd;
-}
-
 static struct conn *conn_new(const char *address, size_t cap)
 {
     struct conn *c = measure_must(calloc(1, sizeof(*c)));
-    c->fd = strncmp(address, "unix:", 5) == 0 ? connect_unix(address + 5) : connect_tcp(address);
+    c->fd = measure_connect(address);
     c->cap = cap;
     c->in = measure_must(malloc(cap));
     memset(c->in, 1, cap); /* the kernel gives the pages now, not while the clock runs */

@@ -1,12 +1,17 @@
-/* Clock, statistics and JSON text of the benchmark's clients. */
+/* Clock, connections, statistics and JSON text of the benchmark's clients. */
 #include "tests/bench/measure.h"
 
 #include "lib/crypto/crypto.h"
 
 #include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
 _Noreturn void measure_die(const char *what)
@@ -29,6 +34,41 @@ double measure_now_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
 }
 
+static int connect_unix(const char *path)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(a.sun_path))
+        measure_die("the socket's path is too long");
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
+        measure_die("cannot connect");
+    return fd;
+}
+
+static int connect_tcp(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    char host[64];
+    if (!colon || (size_t)snprintf(host, sizeof(host), "%.*s", (int)(colon - address), address) >=
+                      sizeof(host))
+        measure_die("the address is HOST:PORT or unix:PATH");
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *a;
+    if (getaddrinfo(host, colon + 1, &hints, &a) != 0)
+        measure_die("the address is not numeric");
+    int on = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, a->ai_addr, a->ai_addrlen) < 0)
+        measure_die("cannot connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    freeaddrinfo(a);
+    return fd;
+}
+
+int measure_connect(const char *address)
+{
+    return strncmp(address, "unix:", 5) == 0 ? connect_unix(address + 5) : connect_tcp(address);
+}
+
 char *measure_code(const char *code)
 {
     static const char start[] = "{\"code\":\"";
@@ -42,6 +82,25 @@ char *measure_code(const char *code)
     }
     memcpy(p, "\"", 2);
     return out;
+}
+
+char *measure_execute_content(const char *code)
+{
+    static const char rest[] = ",\"silent\":false,\"store_history\":true,\"user_expressions\":{},"
+                               "\"allow_stdin\":false,\"stop_on_error\":true}";
+    char *start = measure_code(code);
+    size_t n = strlen(start);
+    start = measure_must(realloc(start, n + sizeof(rest)));
+    memcpy(start + n, rest, sizeof(rest));
+    return start;
+}
+
+char *measure_stream_text(const char *content, size_t len, char *out)
+{
+    const char *p = content, *end = p + len;
+    p = memmem(p, len, "\"text\"", 6);
+    p = p ? memchr(p + 6, '"', (size_t)(end - p - 6)) : NULL;
+    return p ? measure_json_text(p + 1, end, out) : out;
 }
 
 static unsigned hex4(const char *p)

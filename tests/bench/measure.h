@@ -2,7 +2,7 @@
 #include <stddef.h>
 
 /*
- * What both clients of the benchmark measure with, so that they differ in their wire alone. Errors
+ * What the clients of the benchmark measure with, so that they differ in their wire alone. Errors
  * end the program: a measurement that went wrong is none.
  */
 
@@ -10,8 +10,15 @@ _Noreturn void measure_die(const char *what);
 void *measure_must(void *p); /* p, or the end */
 double measure_now_us(void); /* CLOCK_MONOTONIC: what Python's time.monotonic_ns() reads */
 
+/* A blocking connection to HOST:PORT (numeric, Nagle's algorithm off) or unix:PATH. */
+int measure_connect(const char *address);
+
 /* {"code": …} as JSON, without the closing brace. The caller frees it. */
 char *measure_code(const char *code);
+/* The whole content of an execute_request. The caller frees it. */
+char *measure_execute_content(const char *code);
+/* Appends the text of a stream message, whose content this is; returns where it ends. */
+char *measure_stream_text(const char *content, size_t len, char *out);
 
 /*
  * Decodes the JSON string whose opening quote stands just before `p`, as UTF-8, to the closing

@@ -42,13 +42,13 @@ REAL = {
     "runners": "real, one a sandbox, PID 1 of its namespace; alone only where the table says so",
     "records": "real: each sandbox on the list of the controller is one that runs",
     "network": "loopback; controller to runner: Unix sockets",
-    "clients": "http_client.c and bare_client.c (same clock and statistics); jupyter_client and websocket-client: Python",
+    "clients": "http_client.c, ws_client.c and bare_client.c (same clock and statistics); jupyter_client and websocket-client: Python",
 }
 
 
 def parse(argv):
     p = argparse.ArgumentParser(prog="./dev bench", description=__doc__.splitlines()[0])
-    p.add_argument("--quick", action="store_true", help="at most 2 minutes in place of 10")
+    p.add_argument("--quick", action="store_true", help="at most 3 minutes in place of 12")
     p.add_argument("--out", help="the JSON file; build/bench.json of the checkout by default")
     p.add_argument("--only", action="append", choices=list(SECTIONS), help="measure this only; may be repeated")
     return p.parse_args(argv)
@@ -61,6 +61,16 @@ def executions(report, plan):
         found = Executions(report, controller, plan)
         found.measure()
         found.show()
+
+
+def sockets(report, plan):
+    from lib import sockets as jupyter
+
+    with things.Controller("--warm", "1") as controller:
+        found = jupyter.Sockets(report, controller, plan)
+        found.measure()
+        found.show()
+    jupyter.idle(report)
 
 
 def lifecycle(report, plan):
@@ -89,7 +99,7 @@ def crowd(report, plan):
     resources.crowd(report, plan)
 
 
-SECTIONS = {"executions": executions, "lifecycle": lifecycle, "memory": memory, "crowd": crowd}
+SECTIONS = {"executions": executions, "sockets": sockets, "lifecycle": lifecycle, "memory": memory, "crowd": crowd}
 
 
 def guarded(report, name, plan):

@@ -45,6 +45,12 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "ours: about what a Jupyter Server does not do")
 
 
+@pytest.fixture(autouse=True)
+def ours_only(request):
+    if request.config.getoption("--reference") and request.node.get_closest_marker("ours"):
+        pytest.skip("a Jupyter Server does not do that")
+
+
 @pytest.fixture(scope="session")
 def reference_server():
     with places.jupyter_server() as found:
@@ -53,8 +59,6 @@ def reference_server():
 
 def make_place(request, kind):
     if request.config.getoption("--reference"):
-        if request.node.get_closest_marker("ours"):
-            pytest.skip("a Jupyter Server does not do that")
         yield request.getfixturevalue("reference_server")
         return
     make = places.sandbox if kind == "sandbox" else places.everything

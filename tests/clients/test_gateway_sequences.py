@@ -1,4 +1,4 @@
-"""What smolagents, Open WebUI and autogen send to a Kernel Gateway: drivers/sequences.py."""
+"""What smolagents, Open WebUI and autogen send to a Kernel Gateway (drivers/sequences.py), and what VS Code asks."""
 
 from drive import programs
 
@@ -42,3 +42,19 @@ def test_autogen(place):
     assert forgotten["error"][0] == "NameError"
     assert much["stdout"] == expected
     assert saw["after"] == saw["before"]
+
+
+def test_vs_code_sees_a_server_that_wants_no_password(place):
+    """Before it connects to an "existing Jupyter server"; any other status means to it that there is a password."""
+    for path in ("", "tree?", "tree"):
+        status, found = place.ask("GET", path)
+        assert status in (200, 404), (path, status, found)
+    assert place.ask("GET", "api/kernelspecs")[0] == 200
+    made, session = place.ask(
+        "POST",
+        "api/sessions",
+        {"path": "book-jvsc-0a1b.ipynb", "name": "book.ipynb", "type": "notebook", "kernel": {"name": "python3"}},
+    )
+    assert made == 201 and session["path"] == "book-jvsc-0a1b.ipynb", session
+    assert session["kernel"]["id"] in [k["id"] for k in place.kernels()]
+    assert place.ask("DELETE", "api/sessions/" + session["id"])[0] == 204

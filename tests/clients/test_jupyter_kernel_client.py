@@ -19,6 +19,5 @@ def test_jupyter_kernel_client(place):
     assert saw["alive"]
     assert saw["restarted"]["outputs"][0]["ename"] == "NameError"
     assert saw["state"] == "idle" and saw["active"]
-    if place.ours:  # a Jupyter Server starts it again, and only the DELETE after ten seconds ends it
-        assert saw["stop_s"] < 8, saw
-        assert saw["gone"]
+    if place.ours:  # a Jupyter Server starts a kernel again that was ended by message
+        assert saw["ended_s"] < 5, saw

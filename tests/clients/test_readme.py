@@ -30,7 +30,7 @@ def shell(place, script, **extra):
         book = {"cells": [CELL], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
         (home / "in.ipynb").write_text(json.dumps(book))
         env = programs.environment(home, URL=native.root_of(place), TOKEN=place.token, **extra)
-        with programs.started(["bash", "-euo", "pipefail", "-c", script], env, home) as process:
+        with programs.started(["/bin/bash", "-euo", "pipefail", "-c", script], env, home) as process:
             yield process, home
 
 
@@ -64,7 +64,7 @@ def test_a_console_attaches(one):
         typed = "print(6 * 7)\nexit(keep_kernel=True)\n"
         console = "printf '%s' | %s --simple-prompt" % (typed.replace("\n", "\\n"), block_with("--existing").strip())
         env = programs.environment(home)
-        said = programs.finished(["bash", "-euo", "pipefail", "-c", console], env, home)
+        said = programs.finished(["/bin/bash", "-euo", "pipefail", "-c", console], env, home)
         assert any("42" in line for line in said), said
 
 

@@ -27,9 +27,9 @@ def run_c(argv, token=""):
     return finish_c(start_c(argv, token))
 
 
-def start_c(argv, token=""):
+def start_c(argv, token="", stdin=None):
     env = {"BENCH_TOKEN": token}
-    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(argv, env=env, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def finish_c(process):
@@ -92,6 +92,49 @@ class OverHttp:
 
     def live(self, code):
         return ms(run_c([*self._argv, "live", *self._rest, code], self._token))
+
+
+class OverSocket:
+    """ws_client.c, to a kernel's WebSocket: of a sandbox, of its runner, or of a Jupyter Server."""
+
+    def __init__(self, address, base, kernel, token, protocol):
+        self._argv = [c_client("ws_client"), address]
+        self._rest = ["%s/api/kernels/%s/channels" % (base, kernel), protocol]
+        self._token = token
+
+    @classmethod
+    def controller(cls, sandbox, protocol):
+        path, kernel = sandbox.path + "/jupyter", sandbox.id.removeprefix("sb-")
+        return cls(sandbox.controller.address, path, kernel, sandbox.controller.token, protocol)
+
+    @classmethod
+    def server(cls, server, kernel, protocol):
+        return cls(server.address, "", kernel, server.token, protocol)
+
+    def latency(self, n, code):
+        return ms(run_c([*self._argv, "latency", str(n), *self._rest, code], self._token))
+
+    def output(self, code):
+        return run_c([*self._argv, "throughput", *self._rest, code], self._token)
+
+    def idle(self, n):
+        """n of them, open until finish_idle()."""
+        process = start_c([*self._argv, "idle", str(n), *self._rest], self._token, stdin=subprocess.PIPE)
+        if not process.stdout.readline():
+            finish_c(process)  # says why
+        return process
+
+
+def finish_idle(process):
+    _, words = process.communicate(timeout=PATIENCE_S)  # closes its input
+    if process.returncode != 0:
+        raise Failure("the idle WebSockets: " + words.decode("utf-8", "replace"))
+
+
+def start_kernel(address, base, token, protocol, code):
+    """POST /api/kernels, the code over its WebSocket, DELETE; (created, first result, deleted) in ms."""
+    found = run_c([c_client("ws_client"), address, "start", base, protocol, code], token)
+    return found["created_us"] / 1000, found["us"][0] / 1000, found["deleted_us"] / 1000
 
 
 class InPython:
@@ -179,12 +222,10 @@ class JupyterSocket(InPython):
 
     def __init__(self, server):
         self.server = server
-        with server.http() as http:
-            self.kernel = http.ask("POST", "/api/kernels", {"name": "python3"}, expect=(201,))["id"]
+        self.kernel = server.kernel()
 
     def delete(self):
-        with self.server.http() as http:
-            http.ask("DELETE", "/api/kernels/" + self.kernel, expect=(204,))
+        self.server.end_kernel(self.kernel)
 
     @contextlib.contextmanager
     def connected(self):

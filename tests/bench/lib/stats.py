@@ -37,6 +37,10 @@ class Rounds:
     def subjects(self):
         return list(dict.fromkeys(name for r in self._rounds for name in r))
 
+    def subjects_in_order(self, *names):
+        """Those of these names that were measured."""
+        return [name for name in names if name in self.subjects()]
+
     def all(self, subject):
         return [v for r in self._rounds for v in r.get(subject, ())]
 

@@ -76,10 +76,10 @@ class Http:
     """One kept-alive connection, for what is measured in milliseconds or not at all; what is measured
     in microseconds uses http_client.c."""
 
-    def __init__(self, address, token):
+    def __init__(self, address, token, scheme="Bearer"):
         self._sock = socket.create_connection(address, PATIENCE_S)
         self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._token = token
+        self._authorization = scheme + " " + token
         self._buffer = b""
 
     def close(self):
@@ -87,10 +87,10 @@ class Http:
 
     def send(self, method, path, body=None, accept="application/json"):
         data = b"" if body is None else json.dumps(body).encode()
-        head = "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nAccept: %s\r\n" % (
+        head = "%s %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: %s\r\nAccept: %s\r\n" % (
             method,
             path,
-            self._token,
+            self._authorization,
             accept,
         )
         if body is not None:
@@ -394,18 +394,17 @@ class StockKernel:
 class JupyterServer:
     """A Jupyter Server from its package, default settings, stock kernels."""
 
+    NAME, SAYS = "Jupyter Server", "http://127.0.0.1:"
+
     def __init__(self):
         self._stack = contextlib.ExitStack()
         self.dir = self._stack.enter_context(folder())
         self.token = os.urandom(16).hex()
         (self.dir / "work").mkdir()
-        argv = [sys.executable, "-m", "jupyter_server", "--ServerApp.port=0", "--ServerApp.open_browser=False"]
-        if os.geteuid() == 0:
-            argv.append("--allow-root")
         self.log = Lines(self.dir / "log")
         self.process = subprocess.Popen(
-            argv,
-            env=dict(jupyter_env(self.dir), JUPYTER_TOKEN=self.token),
+            [sys.executable, *self.argv()],
+            env=dict(jupyter_env(self.dir), JUPYTER_TOKEN=self.token, KG_AUTH_TOKEN=self.token),
             cwd=self.dir / "work",
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -414,29 +413,35 @@ class JupyterServer:
         )
         self.log.opened()
         self._stack.callback(self._end)
-        pattern = "http://127.0.0.1:"
         try:
-            line = self.log.wait(
-                lambda lines: next((x for x in lines if pattern in x), None), lambda: self.process.poll() is None
+            self.log.wait(
+                lambda lines: any(self.SAYS in line for line in lines), lambda: self.process.poll() is None
             )
         except Failure as e:
             self._stack.close()
-            raise Failure("the Jupyter Server did not start: %s" % e) from None
-        self.port = int(line.split(pattern, 1)[1].split("/", 1)[0])
+            raise Failure("the %s did not start: %s" % (self.NAME, e)) from None
         self._await_listening()
+
+    def argv(self):
+        found = ["-m", "jupyter_server", "--ServerApp.port=0", "--ServerApp.open_browser=False"]
+        return [*found, "--allow-root"] if os.geteuid() == 0 else found
+
+    @property
+    def address(self):
+        return "127.0.0.1:%d" % self.port
 
     def _await_listening(self):
         """It names its address before it listens there, and nothing tells when it does."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), PATIENCE_S).close()
-                return
-            except OSError:
-                if time.monotonic() > deadline or self.process.poll() is not None:
-                    self._stack.close()
-                    raise Failure("the Jupyter Server does not listen") from None
-                time.sleep(0.02)
+            for c in psutil.Process(self.process.pid).net_connections("inet4"):
+                if c.status == psutil.CONN_LISTEN:
+                    self.port = c.laddr.port
+                    return
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                self._stack.close()
+                raise Failure("the %s does not listen" % self.NAME)
+            time.sleep(0.02)
 
     def _end(self):
         with contextlib.suppress(psutil.Error):
@@ -454,7 +459,25 @@ class JupyterServer:
         self._stack.close()
 
     def http(self):
-        return contextlib.closing(Http(("127.0.0.1", self.port), self.token))
+        return contextlib.closing(Http(("127.0.0.1", self.port), self.token, "token"))
+
+    def kernel(self):
+        """Starts one; returns its id."""
+        with self.http() as http:
+            return http.ask("POST", "/api/kernels", {"name": "python3"}, expect=(201,))["id"]
+
+    def end_kernel(self, kernel):
+        with self.http() as http:
+            http.ask("DELETE", "/api/kernels/" + kernel, expect=(204,))
+
+
+class KernelGateway(JupyterServer):
+    """A Kernel Gateway from its package, default settings, stock kernels."""
+
+    NAME, SAYS = "Kernel Gateway", "is available at"
+
+    def argv(self):
+        return ["-m", "kernel_gateway", "--KernelGatewayApp.ip=127.0.0.1", "--KernelGatewayApp.port=0"]
 
 
 class Runner:

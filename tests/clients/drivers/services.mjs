@@ -139,10 +139,17 @@ function runsOf(numbers) {
     return runs;
 }
 
-/* A TCP proxy whose WebSockets can be cut and refused. */
+/* A TCP proxy whose WebSockets can be cut and refused, and who waits for a server that is not there. */
 class Cutter {
     constructor(url) {
         const { hostname, port } = new URL(url);
+        this.reach = (server, until) => {
+            server.once('error', () => {
+                if (Date.now() > until || server.abandoned) return server.destroy();
+                setTimeout(() => this.reach(server, until), 20);
+            });
+            server.connect(Number(port), hostname);
+        };
         this.refuse = 0;
         this.refused = 0;
         this.sockets = new Set();
@@ -156,12 +163,19 @@ class Cutter {
                     client.destroy();
                     return;
                 }
-                const server = net.connect(Number(port), hostname);
-                server.on('error', () => client.destroy());
-                server.on('close', () => client.destroy());
-                client.on('close', () => server.destroy());
-                server.write(first);
-                client.pipe(server).pipe(client);
+                client.pause();
+                const server = new net.Socket();
+                client.on('close', () => {
+                    server.abandoned = true;
+                    server.destroy();
+                });
+                server.once('connect', () => {
+                    server.on('error', () => client.destroy());
+                    server.on('close', () => client.destroy());
+                    server.write(first);
+                    client.pipe(server).pipe(client);
+                });
+                this.reach(server, Date.now() + PATIENCE_MS);
                 if (isSocket) {
                     this.sockets.add(client);
                     client.on('close', () => this.sockets.delete(client));
@@ -186,6 +200,51 @@ class Cutter {
         for (const socket of this.sockets) socket.destroy();
         this.server.close();
     }
+}
+
+/*
+ * A cell counts; when its first lines are here, `onEarly` is called, and, if `waits`, the cell goes on when there
+ * is a file `go`. Resolves to what came, and whether the client is the same one after it.
+ */
+async function printing(settings, waits, onEarly) {
+    const cutter = new Cutter(settings.baseUrl);
+    const url = new URL(settings.baseUrl);
+    url.port = await cutter.listen();
+    const { session, kernel } = await open(settingsOf(url.href));
+    await within(kernel.info, 'kernel_info');
+    const clientId = kernel.clientId;
+    const early = 20;
+    const code = `import os, time
+for i in range(300):
+    print(i, flush=True)
+    while i == ${early} - 1 and ${waits ? "not os.path.exists('go')" : 'False'}:
+        time.sleep(.01)
+    time.sleep(.005)
+i`;
+    const seen = [];
+    const ran = await run(kernel, code, {
+        onOutput: output => {
+            if (output.kind !== 'stream') return;
+            seen.push(...output.text.split('\n').filter(Boolean).map(Number));
+            if (onEarly && seen.at(-1) >= early - 1) {
+                onEarly(cutter, kernel);
+                onEarly = null;
+            }
+        },
+    });
+    const after = await run(kernel, "print('after')");
+    const found = {
+        refused: cutter.refused,
+        runs: runsOf(seen),
+        kinds: ran.outputs.filter(o => o.kind !== 'stream').map(o => o.kind),
+        reply: ran.reply,
+        after: after.text,
+        sameClient: kernel.clientId === clientId,
+    };
+    await session.shutdown();
+    session.dispose();
+    cutter.close();
+    return found;
 }
 
 const scenarios = {
@@ -375,47 +434,17 @@ const scenarios = {
      * before has all arrived, or (`amid`) some is on its way.
      */
     async reconnect(settings, refusals, amid) {
-        const cutter = new Cutter(settings.baseUrl);
-        const url = new URL(settings.baseUrl);
-        url.port = await cutter.listen();
-        const { session, kernel } = await open(settingsOf(url.href));
-        await within(kernel.info, 'kernel_info');
-        const clientId = kernel.clientId;
-        const early = 20;
-        const lines = 300;
-        const code = `import os, time
-for i in range(${lines}):
-    print(i, flush=True)
-    while i == ${early} - 1 and ${amid ? 'False' : "not os.path.exists('go')"}:
-        time.sleep(.01)
-    time.sleep(.005)
-i`;
         let cut = 0;
-        const seen = [];
-        const ran = await run(kernel, code, {
-            onOutput: output => {
-                if (output.kind !== 'stream') return;
-                seen.push(...output.text.split('\n').filter(Boolean).map(Number));
-                if (!cut && seen.at(-1) >= early - 1) {
-                    cut = cutter.cut(Number(refusals));
-                    if (!amid) void putFile(settings, kernel, 'go');
-                }
-            },
+        const found = await printing(settings, !amid, (cutter, kernel) => {
+            cut = cutter.cut(Number(refusals));
+            if (!amid) void putFile(settings, kernel, 'go');
         });
-        const after = await run(kernel, "print('after')");
-        const result = {
-            cut,
-            refused: cutter.refused,
-            runs: runsOf(seen),
-            kinds: ran.outputs.filter(o => o.kind !== 'stream').map(o => o.kind),
-            reply: ran.reply,
-            after: after.text,
-            sameClient: kernel.clientId === clientId,
-        };
-        await session.shutdown();
-        session.dispose();
-        cutter.close();
-        return result;
+        return { cut, ...found };
+    },
+
+    /* The test ends the server when this says so, and brings up another, which makes the file. */
+    async survive(settings) {
+        return printing(settings, true, () => process.stdout.write('printed\n'));
     },
 
     /* What the API runs is another client's execution here, and the reverse. */
@@ -454,15 +483,24 @@ i`;
         return { byApi, seen: seen.filter(s => !s.mine), ran, mine: whole ?? null };
     },
 
-    /* The kernel dies under a request; the same socket goes on. */
+    /*
+     * The kernel dies under a request. The client opens its socket anew on `restarting` and forgets every request
+     * it had by then; what is sent after that must run.
+     */
     async death(settings) {
         const { session, kernel } = await open(settings);
         await within(kernel.info, 'kernel_info');
         const states = [];
         kernel.statusChanged.connect((_, state) => states.push(state));
+        const alive = emitted(
+            kernel.statusChanged,
+            state => state === 'idle' && states.includes('autorestarting'),
+            'idle after the restart'
+        );
         const started = Date.now();
-        const ran = await run(kernel, "import os\nprint('last words', flush=True)\nos._exit(3)");
+        const ran = await run(kernel, "import os, time\nprint('last words', flush=True)\ntime.sleep(.2)\nos._exit(3)");
         const ms = Date.now() - started;
+        await alive;
         const after = await run(kernel, "print('alive')");
         await session.shutdown();
         return { ms, reply: ran.reply, kinds: ran.outputs.map(o => o.kind), states, after: after.text };
