@@ -308,6 +308,11 @@ void attach_flow_connect(struct attach_flow *f, const struct attach_target *targ
     f->link = attach_link_new(&cfg);
 }
 
+void attach_flow_disconnect(struct attach_flow *f)
+{
+    f->link = attach_link_free(f->link);
+}
+
 void attach_flow_shutdown_reply(struct attach_flow *f, const struct jp_request *req, bool restart)
 {
     const char *content =

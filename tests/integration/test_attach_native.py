@@ -55,11 +55,11 @@ def test_executes_over_a_connection_file(attach, sandbox, transport):
 
 def test_a_file_of_ones_own(attach, sandbox):
     path = attach.start(sandbox.id, "-f", "mine.json")
-    assert str(path) == "mine.json" and (attach.dir / path).exists()
-    kc = attach.client(attach.dir / path)
+    assert path == attach.dir / "mine.json" and path.exists()
+    kc = attach.client(path)
     assert run(kc, "print(1)").text == "1\n"
     assert attach.stop(signal.SIGINT) == 0
-    assert not (attach.dir / path).exists()
+    assert not path.exists()
 
 
 def test_one_kernel_with_the_api(kc, sandbox):
