@@ -15,6 +15,7 @@
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
 
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +158,8 @@ int main(int argc, char **argv)
 {
     struct program p = {0};
     struct err err;
+    /* Of an arena of its own, which each pool thread would get, malloc_trim() leaves the top. */
+    mallopt(M_ARENA_MAX, 1);
     harden();
     int r = conf_parse(&runner_program, argc, argv, &p.conf, &err);
     if (r > 0) {

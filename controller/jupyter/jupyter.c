@@ -141,13 +141,6 @@ void jupyter_end_sandbox(struct http_request *req, struct sandbox *sb)
 
 /* ---- what needs no runner ---- */
 
-void jupyter_index(struct jupyter *j, struct http_request *req)
-{
-    static const char page[] = "<!doctype html><title>Caesarion</title>"
-                               "<p>A Jupyter server: give this address to a Jupyter client.\n";
-    http_answer_bytes(req, 200, "text/html; charset=utf-8", page, sizeof(page) - 1);
-}
-
 void jupyter_version(struct jupyter *j, struct http_request *req)
 {
     http_answer_json(req, 200, json_pack("{s:s}", "version", JUPYTER_API_VERSION));

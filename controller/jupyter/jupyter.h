@@ -2,13 +2,12 @@
 #include "lib/json/jsonx.h"
 struct http_request;
 struct relay;
-struct sandbox;
 struct sandbox_table;
 struct warm_pool;
 
 /*
- * Jupyter Server's API for all the sandboxes of a caller, below /jupyter/, and what of the API for
- * one sandbox the controller answers itself. The request's data is its caller (struct caller).
+ * Jupyter Server's API for all the sandboxes of a caller, below /jupyter/. The request's data is
+ * its caller (struct caller).
  */
 struct jupyter;
 
@@ -23,26 +22,27 @@ struct jupyter *jupyter_new(const struct jupyter_cfg *cfg);
 struct jupyter *jupyter_free(struct jupyter *j);
 
 /* Each answers its request, now or later. */
-void jupyter_index(struct jupyter *j, struct http_request *req);
 void jupyter_version(struct jupyter *j, struct http_request *req);
 void jupyter_status(struct jupyter *j, struct http_request *req);
 void jupyter_me(struct jupyter *j, struct http_request *req);
 void jupyter_terminals(struct jupyter *j, struct http_request *req);
 
-/* jupyter_specs.c; sb: as one sandbox says it, or NULL */
-void jupyter_specs(struct jupyter *j, struct http_request *req, const struct sandbox *sb);
-void jupyter_spec(struct jupyter *j, struct http_request *req, const struct sandbox *sb);
+/* jupyter_specs.c */
+void jupyter_specs(struct jupyter *j, struct http_request *req);
+void jupyter_spec(struct jupyter *j, struct http_request *req);
 void jupyter_resource(struct jupyter *j, struct http_request *req);
 
-/* jupyter_kernels.c */
+/* jupyter_lists.c */
 void jupyter_kernels(struct jupyter *j, struct http_request *req);
+void jupyter_sessions(struct jupyter *j, struct http_request *req);
+
+/* jupyter_kernels.c */
 void jupyter_kernel_create(struct jupyter *j, struct http_request *req);
 void jupyter_kernel_delete(struct jupyter *j, struct http_request *req);
 void jupyter_kernel_relay(struct jupyter *j, struct http_request *req); /* {kid} names it */
 void jupyter_kernel_channels(struct jupyter *j, struct http_request *req);
 
 /* jupyter_sessions.c */
-void jupyter_sessions(struct jupyter *j, struct http_request *req);
 void jupyter_session_create(struct jupyter *j, struct http_request *req);
 void jupyter_session_get(struct jupyter *j, struct http_request *req);
 void jupyter_session_patch(struct jupyter *j, struct http_request *req);

@@ -58,8 +58,10 @@ int jupyter_ask(struct httpc_call **ret, struct jupyter *j, const struct sandbox
                 void (*fn)(void *ctx, int status, struct slice body, const struct err *err),
                 void *ctx, struct err *err);
 
-/* ---- jupyter_kernels.c, jupyter_sessions.c ---- */
+/* ---- jupyter_kernels.c, jupyter_lists.c ---- */
 
+/* A kernel that nobody is connected to. */
+json_t *jupyter_kernel_model(const char *id, int64_t last_activity_at, const char *state);
 /* The main kernel as it is shown when its runner does not answer. */
 void jupyter_missing_kernel(const struct sandbox *sb, json_t *list);
 void jupyter_missing_sessions(const struct sandbox *sb, json_t *list);

@@ -12,67 +12,12 @@
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
 
-static json_t *model(const char *id, int64_t last_activity_at, const char *state)
+json_t *jupyter_kernel_model(const char *id, int64_t last_activity_at, const char *state)
 {
     char at[CLK_RFC3339_SIZE];
     return json_pack("{s:s,s:s,s:s,s:s,s:i}", "id", id, "name", JUPYTER_KERNEL_NAME,
                      "last_activity", clk_rfc3339(last_activity_at, at), "execution_state", state,
                      "connections", 0);
-}
-
-/* "busy": neither gone nor free for work, which is all that can be said of it. */
-void jupyter_missing_kernel(const struct sandbox *sb, json_t *list)
-{
-    json_array_append_new(list, model(sb->id + 3, sb->last_activity_at, "busy"));
-}
-
-/* ---- GET /jupyter/api/kernels ---- */
-
-struct listing {
-    struct http_request *req;
-    struct jupyter_gather *gather;
-};
-
-static void listing_closed(void *ctx)
-{
-    struct listing *l = ctx;
-    jupyter_gather_cancel(l->gather);
-    free(l);
-}
-
-static void listed(void *ctx, struct slice list, const struct err *err)
-{
-    struct listing *l = ctx;
-    l->gather = NULL;
-    if (err)
-        http_answer_err(l->req, err);
-    else
-        jupyter_give_back(l->req, 200, list);
-}
-
-static void gather_list(struct jupyter *j, struct http_request *req, const char *path,
-                        void (*missing)(const struct sandbox *sb, json_t *list))
-{
-    struct listing *l = MEM_NEW(struct listing);
-    const struct jupyter_gather_cfg cfg = {.table = j->cfg.table,
-                                           .owner = caller_owner_filter(jupyter_caller(req)),
-                                           .path = path,
-                                           .missing = missing,
-                                           .done = listed,
-                                           .ctx = l};
-    l->req = req;
-    l->gather = jupyter_gather(&cfg);
-    http_on_close(req, listing_closed, l);
-}
-
-void jupyter_kernels(struct jupyter *j, struct http_request *req)
-{
-    gather_list(j, req, JUPYTER_KERNELS_PATH, jupyter_missing_kernel);
-}
-
-void jupyter_sessions(struct jupyter *j, struct http_request *req)
-{
-    gather_list(j, req, JUPYTER_SESSIONS_PATH, jupyter_missing_sessions);
 }
 
 /* ---- POST /jupyter/api/kernels ---- */
@@ -102,7 +47,8 @@ static void created(void *ctx, json_t *json, bool existed, const struct err *err
     const char *state = json_string_value(json_object_get(kernel, "state"));
     _cleanup_(freep) char *location = mem_printf(JUPYTER_KERNELS_PATH "/%s", id + 3);
     http_set_header(c->req, "Location", location);
-    http_answer_json(c->req, 201, model(id + 3, clk_wall_us(), state ? state : "idle"));
+    http_answer_json(c->req, 201,
+                     jupyter_kernel_model(id + 3, clk_wall_us(), state ? state : "idle"));
 }
 
 /* Of what Jupyter's own server knows, `env` has a meaning here; `path` and `kernel_id` have none.

@@ -9,38 +9,9 @@
 #include "controller/jupyter/jupyter_internal.h"
 #include "controller/relay/relay.h"
 #include "lib/api/jupyter_api.h"
+#include "lib/api/limits.h"
 #include "lib/base/mem.h"
 #include "lib/httpc/httpc.h"
-
-#define PATH_MAX_BYTES KIB(4)
-#define NAME_MAX_BYTES KIB(1)
-#define TYPE_MAX_BYTES 128
-
-/* As its labels say: the runner keeps each session there, too. */
-void jupyter_missing_sessions(const struct sandbox *sb, json_t *list)
-{
-    const char *key;
-    json_t *value;
-    size_t n = strlen(JUPYTER_SESSION_LABEL);
-    json_object_foreach (sb->labels, key, value) {
-        json_t *s = NULL;
-        const char *text = json_string_value(value);
-        if (strncmp(key, JUPYTER_SESSION_LABEL, n) != 0 || !text ||
-            jsonx_parse(&s, slice_str(text), NULL) < 0)
-            continue;
-        const char *kid = json_string_value(json_object_get(json_object_get(s, "kernel"), "id"));
-        _cleanup_(json_decrefp) json_t *kernels = json_array();
-        jupyter_missing_kernel(sb, kernels);
-        json_t *kernel = json_array_get(kernels, 0);
-        if (kid)
-            json_object_set_new(kernel, "id", json_string(kid));
-        json_object_set_new(s, "id", json_string(key + n));
-        json_object_set(s, "kernel", kernel);
-        if (json_is_string(json_object_get(s, "path")))
-            json_array_append(list, s);
-        json_decref(s);
-    }
-}
 
 /* ---- POST ---- */
 
@@ -75,12 +46,21 @@ static int need(const char *value, const char *field, struct err *err)
 
 static int read_texts(const json_t *body, struct wanted *w, struct err *err)
 {
-    int r = jsonx_get_string(body, "path", PATH_MAX_BYTES, &w->path, err);
+    int r = jsonx_get_string(body, "path", LIMIT_SESSION_BYTES, &w->path, err);
     if (r == 0)
-        r = jsonx_get_string(body, "name", NAME_MAX_BYTES, &w->name, err);
+        r = jsonx_get_string(body, "name", LIMIT_SESSION_BYTES, &w->name, err);
     if (r == 0)
-        r = jsonx_get_string(body, "type", TYPE_MAX_BYTES, &w->type, err);
+        r = jsonx_get_string(body, "type", LIMIT_SESSION_BYTES, &w->type, err);
     return r;
+}
+
+/* As its runner would say, but before there is one. */
+static int check_length(const struct wanted *w, struct err *err)
+{
+    if (strlen(w->path) + strlen(w->name) + strlen(w->type) <= LIMIT_SESSION_BYTES)
+        return 0;
+    return err_field(err, "path", "path, name and type of a session have at most %zu bytes",
+                     LIMIT_SESSION_BYTES);
 }
 
 /* What Jupyter's notebooks sent before version 5, and some clients still do. */
@@ -89,7 +69,7 @@ static void read_old_form(const json_t *body, struct wanted *w)
     const json_t *notebook = json_object_get(body, "notebook");
     if (w->path || !json_is_object(notebook))
         return;
-    (void)jsonx_get_string(notebook, "path", PATH_MAX_BYTES, &w->path, NULL);
+    (void)jsonx_get_string(notebook, "path", LIMIT_SESSION_BYTES, &w->path, NULL);
     if (!w->type)
         w->type = "notebook";
 }
@@ -108,6 +88,8 @@ void jupyter_session_create(struct jupyter *j, struct http_request *req)
     }
     if (r == 0)
         r = need(w.type, "type", &err);
+    if (r == 0)
+        r = check_length(&w, &err);
     if (r == 0)
         r = read_kernel(j, req, body, &w.kernel_id, &err);
     if (r < 0) {

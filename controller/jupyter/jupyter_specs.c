@@ -1,27 +1,15 @@
-/* The kernelspec: the same at all sandboxes and at one, but for the path its logos lie below. */
-#include <stdlib.h>
-
+/* The kernelspec: the same as at one sandbox, but for the path its logos lie below. */
 #include "controller/jupyter/jupyter_internal.h"
 #include "lib/api/jupyter_api.h"
-#include "lib/base/mem.h"
 
-/* Below which the caller sees the API. */
-static char *prefix_of(const struct sandbox *sb)
+void jupyter_specs(struct jupyter *j, struct http_request *req)
 {
-    return sb ? mem_printf("/api/sandboxes/%s" JUPYTER_PREFIX, sb->id)
-              : mem_dup_str(JUPYTER_PREFIX);
+    http_answer_json(req, 200, jupyter_kernelspecs_json(JUPYTER_PREFIX));
 }
 
-void jupyter_specs(struct jupyter *j, struct http_request *req, const struct sandbox *sb)
+void jupyter_spec(struct jupyter *j, struct http_request *req)
 {
-    _cleanup_(freep) char *prefix = prefix_of(sb);
-    http_answer_json(req, 200, jupyter_kernelspecs_json(prefix));
-}
-
-void jupyter_spec(struct jupyter *j, struct http_request *req, const struct sandbox *sb)
-{
-    _cleanup_(freep) char *prefix = prefix_of(sb);
-    json_t *json = jupyter_kernelspec_json(http_param(req, "name"), prefix);
+    json_t *json = jupyter_kernelspec_json(http_param(req, "name"), JUPYTER_PREFIX);
     if (json)
         http_answer_json(req, 200, json);
     else

@@ -328,13 +328,14 @@ static int open_up(struct relay_tunnel *t, const struct sandbox *sb, struct err 
 {
     bool is_unix = sb->endpoint.unix_path[0] != '\0';
     struct head head = {0};
-    struct buf url;
-    buf_init(&url, RUNNER_URL_MAX * 8);
-    buf_printf(&url, "http://%s", is_unix ? sb->id : sb->endpoint.host_port);
-    int r = relay_target(&url, http_path(t->req), http_query_raw(t->req), err);
+    struct buf target;
+    buf_init(&target, RUNNER_URL_MAX * 8);
+    buf_printf(&target, "http://%s", is_unix ? sb->id : sb->endpoint.host_port);
+    int r = relay_target(&target, http_path(t->req), http_query_raw(t->req), err);
+    _cleanup_(freep) char *url = buf_take(&target);
     if (r == 0) {
         write_head(&head, t->req, sb);
-        const struct httpc_tunnel_cfg cfg = {.url = url.ptr,
+        const struct httpc_tunnel_cfg cfg = {.url = url,
                                              .unix_path = is_unix ? sb->endpoint.unix_path : NULL,
                                              .headers = (const char *const *)head.lines,
                                              .timeout_ms = OPEN_MS,
@@ -342,13 +343,10 @@ static int open_up(struct relay_tunnel *t, const struct sandbox *sb, struct err 
                                              .on_refused = on_refused,
                                              .on_ready = on_ready,
                                              .ctx = t};
-        r = buf_append_char(&url, '\0');
-        if (r == 0)
-            r = httpc_tunnel_open(&t->up, t->relay->http, &cfg, err);
+        r = httpc_tunnel_open(&t->up, t->relay->http, &cfg, err);
     }
     for (size_t i = 0; i < head.n; i++)
         mem_free_secret(head.lines[i]);
-    buf_done(&url);
     return r;
 }
 

@@ -57,6 +57,7 @@ static const struct http_route rows[] = {
     {"GET", BOX "/files/{path...}", NONE, file},
     {"PUT", BOX "/files/{path...}", STREAM, file},
     {"DELETE", BOX "/files/{path...}", NONE, file},
+    {"GET", BOX "/jupyter/files/{path...}", NONE, file},
     {"GET", BOX "/jupyter/api/contents", NONE, file},
     {"POST", BOX "/jupyter/api/contents", STREAM, file},
     {"GET", BOX "/jupyter/api/contents/{path...}", NONE, file},
@@ -71,9 +72,9 @@ static const struct http_route rows[] = {
     {"GET", BOX "/jupyter/api/status", NONE, plain},
     {"GET", BOX "/jupyter/api/me", NONE, plain},
     {"GET", BOX "/jupyter/api/terminals", NONE, plain},
-    {"GET", BOX "/jupyter/api/kernelspecs", NONE, routes_box_specs},
-    {"GET", BOX "/jupyter/api/kernelspecs/{name}", NONE, routes_box_spec},
-    {"GET", BOX "/jupyter/kernelspecs/{name}/{file}", NONE, routes_box_resource},
+    {"GET", BOX "/jupyter/api/kernelspecs", NONE, plain},
+    {"GET", BOX "/jupyter/api/kernelspecs/{name}", NONE, plain},
+    {"GET", BOX "/jupyter/kernelspecs/{name}/{file}", NONE, plain},
     {"GET", BOX "/jupyter/api/kernels", NONE, plain},
     {"POST", BOX "/jupyter/api/kernels", LONG, plain},
     {"GET", BOX "/jupyter/api/kernels/{kid}", NONE, plain},
@@ -88,7 +89,7 @@ static const struct http_route rows[] = {
     {"DELETE", BOX "/jupyter/api/sessions/{sid}", NONE, plain},
 
     /* … and for all the caller's sandboxes. */
-    {"GET", "/jupyter/", NONE, routes_jp_index},
+    {"GET", "/jupyter/", NONE, routes_jp_version}, /* VS Code looks here */
     {"GET", "/jupyter/api", NONE, routes_jp_version},
     {"GET", "/jupyter/api/status", NONE, routes_jp_status},
     {"GET", "/jupyter/api/me", NONE, routes_jp_me},

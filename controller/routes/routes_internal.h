@@ -38,7 +38,6 @@ void routes_get(void *ctx, struct http_request *req);
 void routes_delete(void *ctx, struct http_request *req);
 
 /* routes_jupyter.c: below /jupyter/, for all the caller's sandboxes */
-void routes_jp_index(void *ctx, struct http_request *req);
 void routes_jp_version(void *ctx, struct http_request *req);
 void routes_jp_status(void *ctx, struct http_request *req);
 void routes_jp_me(void *ctx, struct http_request *req);
@@ -56,10 +55,7 @@ void routes_jp_session_create(void *ctx, struct http_request *req);
 void routes_jp_session_get(void *ctx, struct http_request *req);
 void routes_jp_session_patch(void *ctx, struct http_request *req);
 void routes_jp_session_delete(void *ctx, struct http_request *req);
-/* … and what of one sandbox's the controller does itself */
-void routes_box_specs(void *ctx, struct http_request *req);
-void routes_box_spec(void *ctx, struct http_request *req);
-void routes_box_resource(void *ctx, struct http_request *req);
+/* … and of one */
 void routes_box_channels(void *ctx, struct http_request *req);
 
 /* routes_status.c */

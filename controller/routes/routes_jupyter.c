@@ -8,11 +8,6 @@ static struct jupyter *of(void *ctx)
     return ((struct routes *)ctx)->jupyter;
 }
 
-void routes_jp_index(void *ctx, struct http_request *req)
-{
-    jupyter_index(of(ctx), req);
-}
-
 void routes_jp_version(void *ctx, struct http_request *req)
 {
     jupyter_version(of(ctx), req);
@@ -90,32 +85,12 @@ void routes_jp_resource(void *ctx, struct http_request *req)
 
 void routes_jp_specs(void *ctx, struct http_request *req)
 {
-    jupyter_specs(of(ctx), req, NULL);
-}
-
-void routes_box_specs(void *ctx, struct http_request *req)
-{
-    const struct sandbox *sb = routes_sandbox(ctx, req);
-    if (sb)
-        jupyter_specs(of(ctx), req, sb);
+    jupyter_specs(of(ctx), req);
 }
 
 void routes_jp_spec(void *ctx, struct http_request *req)
 {
-    jupyter_spec(of(ctx), req, NULL);
-}
-
-void routes_box_spec(void *ctx, struct http_request *req)
-{
-    const struct sandbox *sb = routes_sandbox(ctx, req);
-    if (sb)
-        jupyter_spec(of(ctx), req, sb);
-}
-
-void routes_box_resource(void *ctx, struct http_request *req)
-{
-    if (routes_sandbox(ctx, req))
-        jupyter_resource(of(ctx), req);
+    jupyter_spec(of(ctx), req);
 }
 
 void routes_box_channels(void *ctx, struct http_request *req)

@@ -13,12 +13,15 @@
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
 
+#define LARGE MIB(1) /* of a body or an answer */
+
 struct pending {
     struct http_request *req;
-    struct loop *loop;
+    struct runner *runner;
     struct contents_job *job; /* until it is started */
     struct file_job *started;
     bool answered;
+    bool large; /* the heap keeps what it took, and shall not */
 };
 
 static void on_close(void *ctx)
@@ -26,6 +29,8 @@ static void on_close(void *ctx)
     struct pending *p = ctx;
     contents_job_free(p->job);
     file_job_detach(p->started);
+    if (p->large)
+        exec_store_trim_heap(runner_execs(p->runner));
     free(p);
 }
 
@@ -50,6 +55,7 @@ static void on_done(void *ctx, struct contents_job *j)
     if (j->cut)
         http_set_header(p->req, "X-Caesarion-Truncated", "true");
     size_t len = j->json.len;
+    p->large = p->large || len > LARGE;
     if (len == 0)
         http_answer_empty(p->req, j->status);
     else
@@ -62,7 +68,7 @@ static void start(struct pending *p)
     struct contents_job *j = TAKE_PTR(p->job);
     j->done = on_done;
     j->ctx = p;
-    if (contents_job_start(&p->started, p->loop, j, &err) < 0)
+    if (contents_job_start(&p->started, runner_loop(p->runner), j, &err) < 0)
         fail(p, &err);
 }
 
@@ -79,7 +85,7 @@ static struct pending *accept_request(struct runner *runner, struct http_request
     }
     struct pending *p = MEM_NEW(struct pending);
     p->req = req;
-    p->loop = runner_loop(runner);
+    p->runner = runner;
     p->job = TAKE_PTR(j);
     http_on_close(req, on_close, p);
     return p;
@@ -167,6 +173,7 @@ static size_t on_data(void *ctx, const char *data, size_t len)
 static void on_end(void *ctx, bool ok)
 {
     struct pending *p = ctx;
+    p->large = p->job && p->job->body.len > LARGE;
     if (ok && !p->answered)
         start(p);
 }

@@ -163,5 +163,5 @@ int contents_create(struct contents_job *j, struct err *err)
         return r;
     if (m.type != CONTENTS_DIRECTORY)
         return err_set(err, ERR_INVALID, "Cannot POST to files, use PUT instead.");
-    return j->model.copy_from ? copy(j, err) : create_untitled(j, err);
+    return j->model.copy_from && *j->model.copy_from ? copy(j, err) : create_untitled(j, err);
 }

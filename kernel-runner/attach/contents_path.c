@@ -36,8 +36,8 @@ static const char *find_checkpoints(const char *path, bool *ret_id)
         return last;
     if ((size_t)(last - path) <= len || memcmp(last - len, CHECKPOINTS, len) != 0)
         return NULL;
-    *ret_id = true;
-    return is_id(last + 1) ? last - len : NULL;
+    *ret_id = is_id(last + 1);
+    return *ret_id ? last - len : NULL;
 }
 
 /* Drops slashes at both ends, in place. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernel-runner/attach/contents_base64.h"
+#include "kernel-runner/attach/contents_notebook.h"
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/files/file_root.h"
 #include "lib/api/limits.h"
@@ -62,13 +63,16 @@ static int read_bytes(struct contents_job *j, struct contents_model *m, struct b
 static int put_notebook(struct contents_job *j, struct contents_model *m, const struct buf *bytes,
                         struct err *err)
 {
-    const char *first = bytes->ptr;
+    struct buf compact;
+    buf_init(&compact, LIMIT_CONTENTS_FILE_BYTES);
     m->format = CONTENTS_JSON;
     contents_model_head(&j->json, m);
-    for (size_t i = 0; i < bytes->len && strchr(" \t\r\n", *first); i++)
-        first++;
-    int r =
-        bytes->len == 0 || *first != '{' ? -ERR_INVALID : jsonx_compact(&j->json, buf_slice(bytes));
+    int r = jsonx_compact(&compact, buf_slice(bytes));
+    if (r == 0 && compact.ptr[0] != '{')
+        r = -ERR_INVALID;
+    if (r == 0)
+        r = contents_notebook_untrust(&j->json, buf_slice(&compact));
+    buf_done(&compact);
     if (r == -ERR_INVALID)
         return err_set(err, ERR_INVALID, "Unreadable Notebook: %.500s is not a JSON object",
                        m->path);
@@ -93,23 +97,24 @@ static int put_file(struct contents_job *j, struct contents_model *m, const stru
     return buf_append_char(&j->json, '}');
 }
 
-static int read_file(struct contents_job *j, struct contents_model *m, struct err *err)
+static int read_file(struct contents_job *j, const struct contents_model *seen, struct err *err)
 {
+    struct contents_model m = *seen;
     char hash[CRYPTO_HEX_SIZE];
     struct buf bytes;
     buf_init(&bytes, LIMIT_CONTENTS_FILE_BYTES + 1);
-    int r = j->content || j->hash ? read_bytes(j, m, &bytes, err) : 0;
+    int r = j->content || j->hash ? read_bytes(j, &m, &bytes, err) : 0;
     if (r == -ERR_TOO_LARGE && !j->content) { /* then it has no hash, and clients go by the time */
         r = 0;
     } else if (r == 0 && j->hash) {
         crypto_sha256_hex(bytes.ptr ? bytes.ptr : "", bytes.len, hash);
-        m->hash = hash;
+        m.hash = hash;
     }
     if (r == 0 && !j->content)
-        contents_model_plain(&j->json, m);
+        contents_model_plain(&j->json, &m);
     else if (r == 0)
-        r = m->type == CONTENTS_NOTEBOOK ? put_notebook(j, m, &bytes, err)
-                                         : put_file(j, m, &bytes, err);
+        r = m.type == CONTENTS_NOTEBOOK ? put_notebook(j, &m, &bytes, err)
+                                        : put_file(j, &m, &bytes, err);
     buf_done(&bytes);
     return r;
 }

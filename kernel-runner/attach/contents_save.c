@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "kernel-runner/attach/contents_base64.h"
+#include "kernel-runner/attach/contents_notebook.h"
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/files/file_root.h"
 #include "kernel-runner/files/file_temp.h"
@@ -18,16 +19,33 @@
 
 /* ---- what is to be written ---- */
 
-/* Laid out if it fits in what can be read again, else as close as it can be. */
-static int notebook_bytes(struct slice content, struct buf *out, struct err *err)
+/* Laid out if it fits in what can be read again, else as it came. */
+static int put_notebook(struct buf *out, struct slice clean)
 {
-    if (content.ptr[0] != '{')
-        return err_field(err, "content", "the content of a notebook must be a JSON object");
-    int r = jsonx_indent(out, content);
-    if (r == -ERR_TOO_LARGE)
-        r = jsonx_compact(out, content);
+    int r = jsonx_indent(out, clean);
     if (r == 0)
         r = buf_append_char(out, '\n');
+    if (r != -ERR_TOO_LARGE)
+        return r;
+    buf_clear(out);
+    r = buf_append_slice(out, clean);
+    return r == 0 ? buf_append_char(out, '\n') : r;
+}
+
+static int notebook_bytes(struct slice content, struct buf *out, struct err *err)
+{
+    struct buf compact, clean;
+    if (content.ptr[0] != '{')
+        return err_field(err, "content", "the content of a notebook must be a JSON object");
+    buf_init(&compact, LIMIT_CONTENTS_BYTES);
+    buf_init(&clean, LIMIT_CONTENTS_BYTES);
+    int r = jsonx_compact(&compact, content);
+    if (r == 0)
+        r = contents_notebook_untrust(&clean, buf_slice(&compact));
+    if (r == 0)
+        r = put_notebook(out, buf_slice(&clean));
+    buf_done(&compact);
+    buf_done(&clean);
     if (r == -ERR_TOO_LARGE)
         return err_set(err, ERR_TOO_LARGE, "a notebook has at most %zu bytes; use /files",
                        LIMIT_CONTENTS_FILE_BYTES);
@@ -165,7 +183,7 @@ int contents_save(struct contents_job *j, struct err *err)
     enum contents_type type = j->model.type;
     if (!*path)
         return err_field(err, "path", "the root cannot be saved");
-    if (j->model.copy_from)
+    if (j->model.copy_from && *j->model.copy_from)
         return err_field(err, "copy_from", "Cannot copy with PUT, only POST");
     if (contents_path_is_hidden(path))
         return err_field(err, "path", "Cannot create file or directory %.500s", path);

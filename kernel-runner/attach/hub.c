@@ -54,9 +54,20 @@ static void end_overrun(struct hub *h)
     }
 }
 
-void hub_put(struct hub *h, uint32_t to, bool heavy, char *v1_take, size_t len)
+/* What connected clients have not been sent. */
+static uint64_t live_from(const struct hub *h)
 {
-    uint64_t seq = hub_ring_append(h->ring, to, heavy, v1_take, len);
+    uint64_t from = hub_ring_next(h->ring);
+    const struct hub_session *s;
+    DL_FOREACH2(h->sessions, s, next_session)
+    if (s->connected)
+        from = MIN(from, s->next);
+    return from;
+}
+
+void hub_put(struct hub *h, uint32_t to, enum hub_weight weight, char *v1_take, size_t len)
+{
+    uint64_t seq = hub_ring_append(h->ring, to, weight, v1_take, len);
     struct hub_session *s, *next;
     DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
     {
@@ -67,7 +78,7 @@ void hub_put(struct hub *h, uint32_t to, bool heavy, char *v1_take, size_t len)
         else
             s->next++;
     }
-    hub_ring_limit(h->ring);
+    hub_ring_limit(h->ring, live_from(h));
     end_overrun(h);
     loop_defer_post(h->trimmer);
 }
@@ -77,10 +88,11 @@ static void view_lost(struct hub_session *s, struct hub_view *ret)
 {
     for (uint64_t seq = s->next; seq < hub_ring_next(s->hub->ring); seq++) {
         const struct hub_entry *e = hub_ring_at(s->hub->ring, seq);
-        if (e->v1 && is_for(s, e))
+        bool dropped = !e->v1 && !e->spilled;
+        if (!dropped && is_for(s, e))
             break;
         ret->seq = seq;
-        if (e->v1 || !is_for(s, e))
+        if (!dropped || !is_for(s, e))
             continue;
         if (ret->lost_messages++ == 0)
             ret->parent = slice_str(e->parent);
@@ -99,12 +111,10 @@ bool hub_peek(struct hub_session *s, struct hub_view *ret)
     }
     for (; s->next < hub_ring_next(ring); s->next++) {
         const struct hub_entry *e = hub_ring_at(ring, s->next);
-        if (!is_for(s, e))
+        if (!is_for(s, e) || (e->weight == HUB_ONCE && s->next <= s->sent))
             continue;
         ret->seq = s->next;
-        if (e->v1)
-            ret->v1 = slice_make(e->v1, e->len);
-        else
+        if (!hub_ring_read(ring, s->next, &ret->v1))
             view_lost(s, ret);
         return true;
     }
@@ -114,6 +124,7 @@ bool hub_peek(struct hub_session *s, struct hub_view *ret)
 void hub_advance(struct hub_session *s, const struct hub_view *view)
 {
     s->next = view->seq + 1;
+    s->sent = MAX(s->sent, view->seq);
     s->missed = 0;
 }
 
@@ -276,7 +287,7 @@ struct hub *hub_new(const struct hub_cfg *cfg)
     struct hub *h = MEM_NEW(struct hub);
     h->cfg = *cfg;
     h->loop = runner_loop(cfg->runner);
-    h->ring = hub_ring_new();
+    h->ring = hub_ring_new(runner_spill_dir(cfg->runner));
     h->expiry = loop_timer_new(h->loop, on_expiry, h);
     h->trimmer = loop_defer_new(h->loop, trim, h);
     hub_listen(h);

@@ -10,9 +10,10 @@
 
 #include <utlist.h>
 
-#define WATCH_MS    1000
-#define LIGHT_BYTES KIB(64) /* other IOPub messages that are longer may be dropped as outputs are  \
-                             */
+#define WATCH_MS 1000
+#define LIGHT_BYTES                                                                                \
+    KIB(64) /* other IOPub messages that are longer may be dropped as outputs are                  \
+             */
 
 /* ---- to clients ---- */
 
@@ -65,7 +66,7 @@ static char *encode(const struct jp_msg *msg, size_t *ret_len)
 
 static void put_piece(void *ctx, char *v1_take, size_t len)
 {
-    hub_put(ctx, 0, /* heavy= */ true, v1_take, len);
+    hub_put(ctx, 0, HUB_HEAVY, v1_take, len);
 }
 
 static void pass_on(struct hub *h, const struct jp_msg *msg, uint32_t to)
@@ -74,7 +75,7 @@ static void pass_on(struct hub *h, const struct jp_msg *msg, uint32_t to)
     if (hub_split_stream(msg, HUB_STREAM_BYTES, put_piece, h))
         return;
     char *v1 = encode(msg, &len);
-    hub_put(h, to, is_heavy(msg, len), v1, len);
+    hub_put(h, to, is_heavy(msg, len) ? HUB_HEAVY : HUB_LIGHT, v1, len);
 }
 
 /* The session that the identity before an answer names; 0: none. */
@@ -223,7 +224,20 @@ static void say_state(struct hub *h, const char *state)
     if (!h->sessions)
         return;
     char *v1 = hub_say_status(h->cfg.kernel, state, slice_str(""), &len);
-    hub_put(h, 0, /* heavy= */ false, v1, len);
+    hub_put(h, 0, HUB_ONCE, v1, len);
+}
+
+/* What ran when the process ended is on record, also where it did not live to announce it. */
+static void record_last(struct hub *h, const struct kernel_death *death)
+{
+    const struct hub_request *r;
+    DL_FOREACH (h->requests.list, r) {
+        if (!r->main_shell || r->held || r->idle)
+            continue;
+        if (r->content && !death->wanted)
+            exec_queue_foreign_lost(h->cfg.queue, r->msg_id, slice_str(r->content), death);
+        return;
+    }
 }
 
 static void on_down(void *ctx, const struct kernel_death *death)
@@ -232,6 +246,7 @@ static void on_down(void *ctx, const struct kernel_death *death)
     char ename[200], evalue[200];
     bool dead = kernel_state(h->cfg.kernel) == KERNEL_DEAD;
     struct hub_request *r, *next;
+    record_last(h, death);
     describe(death, ename, evalue, sizeof(evalue));
     DL_FOREACH_SAFE (h->requests.list, r, next) {
         if (!dead && (r->held || can_wait(r))) {

@@ -13,6 +13,7 @@ struct hub_session {
     bool full; /* it was told HUB_FULL */
     struct hub_front front;
     uint64_t next;   /* the entry to be sent next */
+    uint64_t sent;   /* the last one that was ever sent to it */
     uint64_t missed; /* entries that were gone when it came back: not yet said */
     uint64_t acked;  /* its client is known to have everything up to here */
     bool acks;       /* it does acknowledge */
@@ -39,7 +40,7 @@ struct hub {
 };
 
 /* hub.c: puts a message into the ring and wakes those it is for. v1 is taken over. */
-void hub_put(struct hub *h, uint32_t to, bool heavy, char *v1_take, size_t len);
+void hub_put(struct hub *h, uint32_t to, enum hub_weight weight, char *v1_take, size_t len);
 
 /* hub_send.c */
 void hub_send_held(struct hub *h); /* the kernel takes requests now */

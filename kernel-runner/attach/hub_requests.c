@@ -52,6 +52,7 @@ void hub_requests_remove(struct hub_requests *t, struct hub_request *r)
     free(r->msg_id);
     free(r->msg_type);
     free(r->header);
+    free(r->content);
     free(r->held);
     free(r);
 }

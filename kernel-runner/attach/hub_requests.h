@@ -18,6 +18,7 @@
 #define HUB_REQUESTS_MAX  10000 /* on the main shell; then clients are not read until it is half */
 #define HUB_REQUEST_BYTES MIB(32) /* of all of them together, likewise */
 #define HUB_OTHERS_MAX    1000
+#define HUB_CONTENT_MAX   KIB(64)
 
 struct hub_request {
     uint64_t order;
@@ -28,9 +29,10 @@ struct hub_request {
     bool busy, idle, replied;
     char *msg_id;
     char *msg_type;
-    char *header; /* JSON: the parent header of what answers it */
-    size_t bytes; /* of the whole message */
-    char *held;   /* the whole message as v1 has it, while the kernel does not take any; or NULL */
+    char *header;  /* JSON: the parent header of what answers it */
+    char *content; /* of a short execute_request that may end the kernel unannounced; or NULL */
+    size_t bytes;  /* of the whole message */
+    char *held;    /* the whole message as v1 has it, while the kernel does not take any; or NULL */
     size_t held_len;
     struct hub_request *prev, *next;
     UT_hash_handle hh;

@@ -52,14 +52,14 @@ static void say(struct hub *h, const struct hub_said *said, uint32_t to)
 {
     size_t len = 0;
     char *v1 = hub_say(said, &len);
-    hub_put(h, to, /* heavy= */ false, v1, len);
+    hub_put(h, to, HUB_LIGHT, v1, len);
 }
 
 static void say_status(struct hub *h, const char *state, struct slice parent)
 {
     size_t len = 0;
     char *v1 = hub_say_status(h->cfg.kernel, state, parent, &len);
-    hub_put(h, 0, /* heavy= */ false, v1, len);
+    hub_put(h, 0, HUB_LIGHT, v1, len);
 }
 
 /* complete_request → complete_reply. */
@@ -216,6 +216,9 @@ static struct hub_request *track(struct hub_session *s, const struct jp_ws_msg *
     r->channel = msg->channel;
     r->main_shell = msg->channel == JP_SHELL && !header->subshell;
     r->bytes = size_of(msg);
+    struct slice content = msg->frames[JP_CONTENT];
+    if (strcmp(r->msg_type, "execute_request") == 0 && content.len <= HUB_CONTENT_MAX)
+        r->content = mem_dup_n(content.ptr, content.len);
     hub_requests_add(&h->requests, r);
     if (r->main_shell)
         exec_queue_foreign_begin(h->cfg.queue);

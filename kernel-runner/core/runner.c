@@ -418,6 +418,11 @@ void runner_end(struct runner *r, const char *why)
     r->cfg.on_expired(r->cfg.ctx, why);
 }
 
+int runner_spill_dir(const struct runner *r)
+{
+    return r->cfg.spill_dir_fd;
+}
+
 const char *runner_id(const struct runner *r)
 {
     return r->cfg.id;

@@ -72,6 +72,7 @@ int runner_claim(struct runner *r, const json_t *body, struct err *err);
 json_t *runner_sandbox_json(struct runner *r, bool with_kernel); /* caller owns */
 /* The sandbox's time is over: ends the runner, as the clocks do. */
 void runner_end(struct runner *r, const char *why);
+int runner_spill_dir(const struct runner *r); /* borrowed; -1: none */
 const char *runner_id(const struct runner *r);
 int64_t runner_created_at(const struct runner *r);     /* wall µs */
 int64_t runner_last_activity(const struct runner *r);  /* wall µs */

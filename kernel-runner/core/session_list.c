@@ -118,14 +118,19 @@ static void count_one(void *ctx, const struct jupyter_session *s)
     ++*(size_t *)ctx;
 }
 
-static int new_id(struct runner *r, char id[ID_UUID_SIZE], struct err *err)
+/* There is room for one more; without an id it gets one. */
+static int admit(struct runner *r, char id[ID_UUID_SIZE], struct err *err)
 {
     size_t n = 0;
+    char key[KEY_SIZE];
+    if (id[0] && json_object_get(runner_labels(r), key_of(id, key)))
+        return 0;
     session_list_each(r, count_one, &n);
     if (n >= LIMIT_SESSIONS)
         return err_set(err, ERR_LIMIT, "a sandbox has at most %d sessions; delete one first",
                        LIMIT_SESSIONS);
-    char key[KEY_SIZE];
+    if (id[0])
+        return 0;
     do
         id_session_format(runner_id(r), runner_next_session(r), id);
     while (json_object_get(runner_labels(r), key_of(id, key)));
@@ -138,7 +143,7 @@ int session_list_put(struct runner *r, struct jupyter_session *s, struct err *er
     if (strlen(s->path) + strlen(s->name) + strlen(s->type) > LIMIT_SESSION_BYTES)
         return err_field(err, "path", "path, name and type of a session have at most %zu bytes",
                          LIMIT_SESSION_BYTES);
-    int e = s->id[0] ? 0 : new_id(r, s->id, err);
+    int e = admit(r, s->id, err);
     if (e < 0)
         return e;
     _cleanup_(json_decrefp) json_t *value =

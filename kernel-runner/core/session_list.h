@@ -18,7 +18,10 @@ int session_list_get(struct runner *r, const char *id, struct jupyter_session *r
                      struct err *err);
 int session_list_find_path(struct runner *r, const char *path, struct jupyter_session *ret);
 bool session_list_has_kernel(struct runner *r, const char *kernel_id);
-/* Writes it; with id "" it is new and gets one. -ERR_LIMIT, -ERR_TOO_LARGE. */
+/*
+ * Writes it; with id "" it is new and gets one. A new one with an id was moved here from another
+ * sandbox, which that id names. -ERR_LIMIT, -ERR_INVALID.
+ */
 int session_list_put(struct runner *r, struct jupyter_session *s, struct err *err);
 void session_list_remove(struct runner *r, const char *id);
 /* Calls fn for each, in the order they were made. */

@@ -3,11 +3,11 @@
  * sparse index (one mark every MARK_LINES lines) makes seeking by seq cheap without an entry a
  * line.
  *
- * Files are O_TMPFILE (or memfd): unlinked from the start, so a crash leaves nothing. Writing them
- * goes to the page cache and is done on the loop.
+ * The file is a spill_file: written on the loop, into the page cache.
  */
 #include "kernel-runner/exec/event_log.h"
 
+#include "kernel-runner/exec/spill_file.h"
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
 
@@ -73,37 +73,14 @@ struct event_log *event_log_free(struct event_log *log)
     return NULL;
 }
 
-static int open_spill(const struct event_log_store *store)
-{
-    int fd = -1;
-    if (store->spill_dir_fd >= 0)
-        fd = openat(store->spill_dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd >= 0 ? fd : memfd_create("caesarion-log", MFD_CLOEXEC);
-}
-
-static int write_at(int fd, const char *p, size_t len, uint64_t offset)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, p, len, (off_t)offset);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return -1;
-        p += n;
-        len -= (size_t)n;
-        offset += (uint64_t)n;
-    }
-    return 0;
-}
-
 static int spill(struct event_log *log, struct err *err)
 {
     if (log->fd >= 0)
         return 0;
-    _cleanup_(closep) int fd = open_spill(log->store);
+    _cleanup_(closep) int fd = spill_file_open(log->store->spill_dir_fd);
     if (fd < 0)
         return err_errno(err, "temporary file for an event log");
-    if (write_at(fd, log->mem.ptr, log->mem.len, 0) < 0)
+    if (spill_file_write(fd, log->mem.ptr, log->mem.len, 0) < 0)
         return err_errno(err, "writing an event log");
     log->store->memory_bytes -= log->mem.len;
     log->store->spilled_bytes += log->mem.len;
@@ -139,7 +116,7 @@ int event_log_append(struct event_log *log, struct slice line, struct err *err)
         int r = spill(log, err);
         if (r < 0)
             return r;
-        if (write_at(log->fd, line.ptr, line.len, log->bytes) < 0)
+        if (spill_file_write(log->fd, line.ptr, line.len, log->bytes) < 0)
             return err_errno(err, "writing an event log");
         log->store->spilled_bytes += line.len;
     }

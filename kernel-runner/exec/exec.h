@@ -54,6 +54,7 @@ struct exec {
     uint64_t late_dropped;
 
     struct exec_queue *queue; /* NULL once done */
+    uint64_t ticket;          /* its place among all requests to the kernel */
     struct exec *prev, *next; /* in the queue, or in the list of finished ones */
     UT_hash_handle hh;        /* in the store, by id */
     unsigned readers;         /* who hold it; an expired one is freed when the last leaves */

@@ -25,9 +25,11 @@ struct early {
 
 struct exec_notebook {
     struct exec_queue_cfg cfg;
+    struct exec_queue *queue;
     struct exec *running;
     size_t n_running;
     struct loop_timer *kill_timer;
+    char last_dead[JP_ID_SIZE];    /* the request of the last one that a death ended */
     struct early early[EARLY_MAX]; /* ring */
     unsigned next_early;
 };
@@ -149,6 +151,7 @@ static void begin(struct exec_notebook *n, const struct jp_msg *msg)
     n->n_running++;
     memcpy(e->kernel_id, kernel_id(n->cfg.kernel), ID_UUID_SIZE);
     e->generation = kernel_generation(n->cfg.kernel);
+    e->queue = n->queue;
     jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_move(e, EXEC_EV_SEND);
     exec_begin(e);
@@ -210,6 +213,7 @@ void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *d
     while (n->running) {
         struct exec *e = n->running;
         e->generation = death->generation;
+        snprintf(n->last_dead, sizeof(n->last_dead), "%s", msg_id_of(e));
         if (!death->oom && death->wanted)
             settle(n, e, "interrupted", NULL);
         else
@@ -219,6 +223,24 @@ void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *d
         free(n->early[i].content);
         n->early[i].content = NULL;
     }
+}
+
+void exec_notebook_lost(struct exec_notebook *n, const char *msg_id, struct slice content,
+                        const struct kernel_death *death, const char *error)
+{
+    struct jp_msg msg = {.kind = JP_EXECUTE_INPUT, .channel = JP_IOPUB, .content = content};
+    struct exec *e = NULL;
+    snprintf(msg.parent_id, sizeof(msg.parent_id), "%s", msg_id);
+    if (strcmp(n->last_dead, msg_id) == 0 ||
+        exec_store_lookup(n->cfg.store, msg_id, &e, NULL) != EXEC_UNKNOWN ||
+        !jsonx_valid(content) || slice_eq_str(jsonx_find(content, "silent"), "true"))
+        return;
+    begin(n, &msg);
+    e = find_running(n, msg_id);
+    if (!e)
+        return;
+    e->generation = death->generation;
+    settle(n, e, "kernel_died", error);
 }
 
 /* ---- orders ---- */
@@ -248,7 +270,7 @@ static void on_kill_timer(void *ctx)
     DL_FOREACH (n->running, e) {
         if (e->stop != EXEC_STOP_CANCEL)
             continue;
-        kernel_restart(n->cfg.kernel);
+        exec_queue_restart(n->queue);
         return;
     }
 }
@@ -270,10 +292,11 @@ size_t exec_notebook_running(const struct exec_notebook *n)
     return n->n_running;
 }
 
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg)
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *queue)
 {
     struct exec_notebook *n = MEM_NEW(struct exec_notebook);
     n->cfg = *cfg;
+    n->queue = queue;
     n->kill_timer = loop_timer_new(cfg->loop, on_kill_timer, n);
     return n;
 }

@@ -11,7 +11,7 @@ struct exec_notebook;
 #define EXEC_NOTEBOOK_RUNNING_MAX 64 /* at a time (subshells); more are not recorded */
 
 /* The callbacks of cfg are called as for the API's executions; cfg is copied. */
-struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg);
+struct exec_notebook *exec_notebook_new(const struct exec_queue_cfg *cfg, struct exec_queue *queue);
 struct exec_notebook *exec_notebook_free(struct exec_notebook *n); /* ends what runs; NULL ok */
 
 /* A message that concerns no execution of the API. */
@@ -19,6 +19,9 @@ void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg);
 /* The kernel process ended; `error` is the text of a kernel_died. */
 void exec_notebook_on_down(struct exec_notebook *n, const struct kernel_death *death,
                            const char *error);
+/* A request that the process ended with; recorded unless it announced itself or is silent. */
+void exec_notebook_lost(struct exec_notebook *n, const char *msg_id, struct slice content,
+                        const struct kernel_death *death, const char *error);
 /* The kernel was interrupted; *any* that runs may be what stops. */
 void exec_notebook_interrupted(struct exec_notebook *n);
 /* Interrupts e and kills the kernel when it does not stop within EXEC_KILL_GRACE_MS. */

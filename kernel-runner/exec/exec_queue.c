@@ -29,11 +29,13 @@ struct exec_queue {
     struct exec *current;
     struct exec *waiting;
     unsigned n_waiting;
-    size_t n_foreign;
+    struct exec_foreign foreign;
+    uint64_t tickets;
     struct loop_timer *held; /* an interrupt for a notebook's cell that is not yet seen to run */
     int64_t timeout_ms;      /* of the current one */
     struct loop_timer *timer;
     bool closing;
+    bool exiting; /* the process was told to end, and takes requests that it will not answer */
     bool has_asked;
     struct buf asked; /* content of an input_request that came too early */
 };
@@ -54,14 +56,19 @@ static void settle(struct exec_queue *q, struct exec *e, const char *status, con
     exec_store_finished(q->cfg.store, e);
 }
 
+static void tell_turn(struct exec_queue *q);
+
 static void end_waiting(struct exec_queue *q, const char *status)
 {
+    bool any = q->waiting != NULL;
     while (q->waiting) {
         struct exec *e = q->waiting;
         DL_DELETE(q->waiting, e);
         q->n_waiting--;
         settle(q, e, status, NULL);
     }
+    if (any)
+        tell_turn(q);
 }
 
 static void end_current(struct exec_queue *q, const char *status, const char *error)
@@ -196,10 +203,27 @@ static int send_to_kernel(struct exec_queue *q, struct exec *e)
     return kernel_send(q->cfg.kernel, &send, NULL);
 }
 
+static size_t n_foreign(const struct exec_queue *q)
+{
+    return q->foreign.count ? q->foreign.count(q->foreign.ctx) : 0;
+}
+
+static bool is_its_turn(const struct exec_queue *q, const struct exec *e)
+{
+    return n_foreign(q) == 0 || q->foreign.oldest(q->foreign.ctx) > e->ticket;
+}
+
+/* An execution left the queue. */
+static void tell_turn(struct exec_queue *q)
+{
+    if (q->foreign.on_turn)
+        q->foreign.on_turn(q->foreign.ctx);
+}
+
 static void pump(struct exec_queue *q)
 {
     struct exec *e = q->waiting;
-    if (q->closing || q->current || q->n_foreign || !e ||
+    if (q->closing || q->exiting || q->current || !e || !is_its_turn(q, e) ||
         !kernel_state_live(kernel_state(q->cfg.kernel)))
         return;
     e->generation = kernel_generation(q->cfg.kernel);
@@ -211,6 +235,7 @@ static void pump(struct exec_queue *q)
     q->timeout_ms = e->request->timeout_ms;
     exec_move(e, EXEC_EV_SEND);
     loop_timer_start(q->timer, EXEC_START_GRACE_MS, 0);
+    tell_turn(q);
 }
 
 int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeout_ms,
@@ -226,8 +251,9 @@ int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeou
         return err_set(err, ERR_GENERATION_MISMATCH,
                        "the kernel is at generation %u, not %lld: its state was reset", generation,
                        (long long)e->request->generation);
+    size_t foreign = n_foreign(q);
     bool must_wait =
-        q->current || q->waiting || q->n_foreign || !kernel_state_live(kernel_state(q->cfg.kernel));
+        q->current || q->waiting || foreign || !kernel_state_live(kernel_state(q->cfg.kernel));
     if (must_wait && q->n_waiting >= LIMIT_EXEC_QUEUE)
         return err_set(err, ERR_LIMIT, "%d executions wait for this kernel already",
                        LIMIT_EXEC_QUEUE);
@@ -236,10 +262,11 @@ int exec_queue_push(struct exec_queue *q, struct exec *e, int64_t default_timeou
     snprintf(e->kernel_id, sizeof(e->kernel_id), "%s", kernel_id(q->cfg.kernel));
     e->generation = generation;
     e->queue = q;
+    e->ticket = exec_queue_ticket(q);
     DL_APPEND(q->waiting, e);
     q->n_waiting++;
     if (must_wait)
-        exec_put_queued(e, q->n_waiting + (q->current || q->n_foreign ? 1 : 0));
+        exec_put_queued(e, q->n_waiting + (q->current || foreign ? 1 : 0));
     pump(q);
     return 0;
 }
@@ -411,6 +438,7 @@ static void on_down(void *ctx, const struct kernel_death *death)
     _cleanup_(freep) char *error = death_error(death);
     struct exec *e = q->current;
     loop_timer_stop(q->held);
+    q->exiting = false;
     exec_notebook_on_down(q->notebook, death, error);
     if (e) {
         exec_put_started(e);
@@ -442,6 +470,7 @@ void exec_queue_cancel(struct exec_queue *q, struct exec *e)
     DL_DELETE(q->waiting, e);
     q->n_waiting--;
     settle(q, e, "cancelled", NULL);
+    tell_turn(q);
 }
 
 void exec_queue_interrupt(struct exec_queue *q)
@@ -452,35 +481,66 @@ void exec_queue_interrupt(struct exec_queue *q)
     }
     exec_notebook_interrupted(q->notebook);
     /* Silent ones and comm messages announce nothing: they are not waited for long. */
-    if (q->n_foreign && !exec_notebook_running(q->notebook))
+    if (n_foreign(q) && !exec_notebook_running(q->notebook))
         loop_timer_start(q->held, EXEC_HOLD_MS, 0);
     else
         kernel_interrupt(q->cfg.kernel);
 }
 
-void exec_queue_foreign_begin(struct exec_queue *q)
+void exec_queue_set_foreign(struct exec_queue *q, const struct exec_foreign *foreign)
 {
-    q->n_foreign++;
-}
-
-void exec_queue_foreign_end(struct exec_queue *q, size_t n)
-{
-    q->n_foreign -= MIN(n, q->n_foreign);
-    if (q->n_foreign)
-        return;
-    loop_timer_stop(q->held);
-    if (q->cfg.on_rest)
-        q->cfg.on_rest(q->cfg.ctx);
+    q->foreign = foreign ? *foreign : (struct exec_foreign){0};
     pump(q);
 }
 
-void exec_queue_restart(struct exec_queue *q)
+uint64_t exec_queue_ticket(struct exec_queue *q)
+{
+    return ++q->tickets;
+}
+
+bool exec_queue_foreign_may_go(const struct exec_queue *q, uint64_t ticket)
+{
+    return !q->waiting || q->waiting->ticket > ticket;
+}
+
+void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
+                             const struct kernel_death *death)
+{
+    _cleanup_(freep) char *error = death_error(death);
+    exec_notebook_lost(q->notebook, msg_id, content, death, error);
+}
+
+void exec_queue_foreign_over(struct exec_queue *q)
+{
+    if (n_foreign(q) == 0) {
+        loop_timer_stop(q->held);
+        if (q->cfg.on_rest)
+            q->cfg.on_rest(q->cfg.ctx);
+    }
+    pump(q);
+}
+
+/* What runs ends because of it, not by a death of its own. */
+static void stop_for_restart(struct exec_queue *q)
 {
     struct exec *e = q->current;
     if (e && e->stop == EXEC_STOP_NONE)
         e->stop = EXEC_STOP_RESTART;
     exec_notebook_restarted(q->notebook);
+}
+
+void exec_queue_restart(struct exec_queue *q)
+{
+    stop_for_restart(q);
     kill_kernel(q);
+}
+
+void exec_queue_expect_exit(struct exec_queue *q, bool restart)
+{
+    stop_for_restart(q);
+    q->exiting = true;
+    end_waiting(q, "cancelled");
+    kernel_expect_exit(q->cfg.kernel, restart);
 }
 
 int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, struct err *err)
@@ -518,7 +578,7 @@ struct exec_queue *exec_queue_new(const struct exec_queue_cfg *cfg)
     q->timer = loop_timer_new(cfg->loop, on_timer, q);
     q->held = loop_timer_new(cfg->loop, let_interrupt_go, q);
     buf_init(&q->asked, ASKED_MAX_BYTES);
-    q->notebook = exec_notebook_new(cfg);
+    q->notebook = exec_notebook_new(cfg, q);
     q->listener.events = (struct kernel_events){
         .on_msg = on_msg, .on_ready = on_ready, .on_down = on_down, .ctx = q};
     kernel_listen(cfg->kernel, &q->listener);
@@ -546,5 +606,7 @@ struct kernel *exec_queue_kernel(struct exec_queue *q)
 
 size_t exec_queue_outstanding(const struct exec_queue *q)
 {
-    return q->n_waiting + (q->current ? 1 : 0) + q->n_foreign;
+    /* A cell of a subshell is nobody's request on the main shell. */
+    size_t notebook = MAX(n_foreign(q), exec_notebook_running(q->notebook));
+    return q->n_waiting + (q->current ? 1 : 0) + notebook;
 }

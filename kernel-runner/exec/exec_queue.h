@@ -34,12 +34,24 @@ struct kernel *exec_queue_kernel(struct exec_queue *q);
 size_t exec_queue_outstanding(const struct exec_queue *q);
 
 /*
- * Requests of notebook clients on the kernel's main shell: they go straight there, and while one is
- * unanswered no execution of the API is sent. Every one that began ends, also by the kernel's
- * death.
+ * Requests of notebook clients on the kernel's main shell. They and the API's executions go to the
+ * kernel in the order in which they came, each with a ticket: an execution is sent when every
+ * foreign request with a lower one is over, a foreign request at once unless an execution with a
+ * lower one still waits. Who passes such requests on tells what he knows by these.
  */
-void exec_queue_foreign_begin(struct exec_queue *q);
-void exec_queue_foreign_end(struct exec_queue *q, size_t n);
+struct exec_foreign {
+    size_t (*count)(void *ctx);    /* not over, whether passed on or not */
+    uint64_t (*oldest)(void *ctx); /* the lowest ticket of those; UINT64_MAX: none */
+    void (*on_turn)(void *ctx);    /* an execution left the queue: others may go */
+    void *ctx;
+};
+void exec_queue_set_foreign(struct exec_queue *q, const struct exec_foreign *foreign); /* or NULL */
+uint64_t exec_queue_ticket(struct exec_queue *q);
+bool exec_queue_foreign_may_go(const struct exec_queue *q, uint64_t ticket);
+void exec_queue_foreign_over(struct exec_queue *q); /* one of them; when `count` knows it */
+/* The kernel died of an execute_request, perhaps before it said that it runs it. */
+void exec_queue_foreign_lost(struct exec_queue *q, const char *msg_id, struct slice content,
+                             const struct kernel_death *death);
 
 /*
  * Queues e, whose clock will be default_timeout_ms unless it has its own. ERR_LIMIT: 256 wait;
@@ -53,6 +65,8 @@ void exec_queue_cancel(struct exec_queue *q, struct exec *e);
 void exec_queue_interrupt(struct exec_queue *q);
 /* Ends what runs (`interrupted`) and waits (`cancelled`), and replaces the process. */
 void exec_queue_restart(struct exec_queue *q);
+/* The same by a client's shutdown_request, which was passed on: see kernel_expect_exit(). */
+void exec_queue_expect_exit(struct exec_queue *q, bool restart);
 int exec_queue_input(struct exec_queue *q, struct exec *e, struct slice value, struct err *err);
 /* Ends everything with `cancelled` (the sandbox is going away). */
 void exec_queue_cancel_all(struct exec_queue *q);

@@ -19,14 +19,24 @@
 struct exec_store {
     struct exec_store_cfg cfg;
     struct event_log_store logs;
-    struct exec *all;                 /* uthash */
-    struct exec *finished;            /* utlist, oldest first */
-    unsigned n_finished[2];           /* the API's, notebooks' */
-    char (*expired)[ID_EXEC_MAX + 1]; /* ring */
+    struct exec *all;                         /* uthash */
+    struct exec *finished;                    /* utlist, oldest first */
+    unsigned n_finished[2];                   /* the API's, notebooks' */
+    char (*expired)[ID_EXEC_MAX + 1];         /* ring */
+    uint32_t expired_hash[LIMIT_EXPIRED_IDS]; /* a look at 16 KiB in place of 256 */
     size_t n_expired;
     struct loop_timer *timer;
     struct loop_timer *heap_timer;
 };
+
+/* FNV-1a */
+static uint32_t hash_id(const char *id)
+{
+    uint32_t h = 2166136261U;
+    for (; *id; id++)
+        h = (h ^ (unsigned char)*id) * 16777619U;
+    return h;
+}
 
 static void expire(struct exec_store *s, struct exec *e)
 {
@@ -34,6 +44,7 @@ static void expire(struct exec_store *s, struct exec *e)
     DL_DELETE(s->finished, e);
     s->n_finished[e->notebook]--;
     memcpy(s->expired[s->n_expired % LIMIT_EXPIRED_IDS], e->id, sizeof(e->id));
+    s->expired_hash[s->n_expired % LIMIT_EXPIRED_IDS] = hash_id(e->id);
     s->n_expired++;
     e->expired = true;
     if (e->readers == 0)
@@ -63,12 +74,17 @@ static void on_timer(void *ctx)
     int64_t left_ms = exec_store_expire(s, clk_mono_us());
     if (left_ms)
         loop_timer_start(s->timer, left_ms, 0);
-    loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
+    exec_store_trim_heap(s);
 }
 
 static void on_heap_timer(void *ctx)
 {
     malloc_trim(0);
+}
+
+void exec_store_trim_heap(struct exec_store *s)
+{
+    loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
 }
 
 struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
@@ -122,8 +138,9 @@ int exec_store_lookup(struct exec_store *s, const char *id, struct exec **ret, s
         return 0;
     }
     size_t n = MIN(s->n_expired, (size_t)LIMIT_EXPIRED_IDS);
+    uint32_t hash = hash_id(id);
     for (size_t i = 0; i < n; i++)
-        if (strcmp(s->expired[i], id) == 0)
+        if (s->expired_hash[i] == hash && strcmp(s->expired[i], id) == 0)
             return err_set(err, ERR_EXPIRED,
                            "execution %s is over and its record was dropped: the last %d are kept, "
                            "for 15 minutes",
@@ -140,7 +157,7 @@ void exec_store_finished(struct exec_store *s, struct exec *e)
     if (!loop_timer_active(s->timer))
         loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
     if (event_log_bytes(e->log) >= LARGE_LOG_BYTES)
-        loop_timer_start(s->heap_timer, HEAP_TRIM_MS, 0);
+        exec_store_trim_heap(s);
     exec_store_trim(s);
 }
 

@@ -39,6 +39,10 @@ void exec_store_trim(struct exec_store *s);
  */
 int64_t exec_store_expire(struct exec_store *s, int64_t now_us);
 
+/* Something large was freed, here or elsewhere: the heap gives it back to the system in a second.
+ */
+void exec_store_trim_heap(struct exec_store *s);
+
 /* A holder keeps an expired execution's memory alive (streams, waiting answers). */
 void exec_store_hold(struct exec *e);
 void exec_store_release(struct exec_store *s, struct exec *e);

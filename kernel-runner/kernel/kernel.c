@@ -88,17 +88,21 @@ static bool is_settled(const struct kernel *k)
     return k->state == KERNEL_DEAD || (kernel_state_live(k->state) && k->own_pending == 0);
 }
 
+static void end_wait(struct kernel *k)
+{
+    struct kernel_wait *w = k->waits;
+    DL_DELETE(k->waits, w);
+    void (*fn)(void *) = w->fn;
+    void *fn_ctx = w->ctx;
+    free(w);
+    fn(fn_ctx);
+}
+
 static void tell_settled(void *ctx)
 {
     struct kernel *k = ctx;
-    while (k->waits && is_settled(k)) {
-        struct kernel_wait *w = k->waits;
-        DL_DELETE(k->waits, w);
-        void (*fn)(void *) = w->fn;
-        void *fn_ctx = w->ctx;
-        free(w);
-        fn(fn_ctx);
-    }
+    while (k->waits && is_settled(k))
+        end_wait(k);
 }
 
 struct kernel_wait *kernel_wait_settled(struct kernel *k, void (*fn)(void *ctx), void *ctx)
@@ -247,13 +251,14 @@ static void send_own(struct kernel *k, const char *what, const char *code, bool 
     loop_timer_start(k->own_timer, OWN_WAIT_MS, 0);
 }
 
-void kernel_probe(struct kernel *k)
+bool kernel_probe(struct kernel *k)
 {
     if (k->probing)
-        return;
+        return false;
     _cleanup_(freep) char *id = own_id(k, "probe");
     struct jp_send send = {.channel = JP_SHELL, .msg_type = "kernel_info_request", .msg_id = id};
     k->probing = kernel_send(k, &send, NULL) == 0;
+    return k->probing;
 }
 
 /* ---- life and death of the process ---- */
@@ -534,11 +539,8 @@ struct kernel *kernel_free(struct kernel *k)
     kernel_proc_free(k->proc);
     if (pid)
         sweep(k, pid);
-    struct kernel_wait *w, *next;
-    DL_FOREACH_SAFE (k->waits, w, next) {
-        DL_DELETE(k->waits, w);
-        free(w);
-    }
+    while (k->waits)
+        end_wait(k);
     loop_defer_free(k->settled);
     loop_timer_free(k->own_timer);
     loop_timer_free(k->exit_timer);

@@ -89,8 +89,9 @@ int kernel_send(struct kernel *k, const struct jp_send *send, struct err *err);
 int kernel_forward(struct kernel *k, enum jp_channel channel, struct slice ident,
                    const struct slice frames[4], const struct slice *buffers, size_t n_buffers,
                    struct err *err);
-/* Asks its main shell for a sign; on_probed follows when it comes to it. Twice is once. */
-void kernel_probe(struct kernel *k);
+/* Asks its main shell for a sign; on_probed follows when it comes to it. False: one is under way.
+ */
+bool kernel_probe(struct kernel *k);
 void kernel_interrupt(struct kernel *k);
 /* Ends the process for good: it is dead until kernel_restart(). */
 void kernel_end(struct kernel *k);
@@ -109,8 +110,8 @@ void kernel_kill_oom(struct kernel *k);
 void kernel_set_env(struct kernel *k, json_t *env_borrowed);
 
 /*
- * Calls fn once: when the kernel takes requests (and its env is set), or is dead. Not before this
- * returns. kernel_wait_cancel() takes it back.
+ * Calls fn once: when the kernel takes requests (and its env is set), is dead, or is freed. Not
+ * before this returns. kernel_wait_cancel() takes it back.
  */
 struct kernel_wait;
 struct kernel_wait *kernel_wait_settled(struct kernel *k, void (*fn)(void *ctx), void *ctx);

@@ -357,7 +357,7 @@ def main():
         "IPKernelApp": {"parent_handle": 1, "outstream_class": __name__ + ".Stream"},
         # ipykernel sleeps 0.5 ms before a reply for clients that do not wait for `idle`.
         "Kernel": {"_execute_sleep": 0.0},
-        "HistoryManager": {"enabled": False},  # no database; In, Out, %history work
+        "HistoryManager": {"hist_file": ":memory:"},  # no database; In, Out, %history work
     }
     if importlib.util.find_spec("debugpy"):
         make_lazy("ipykernel.debugger", _is_debugpy_available=True, Debugger=LazyDebugger)

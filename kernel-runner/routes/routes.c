@@ -61,6 +61,7 @@ const struct http_route runner_routes[] = {
     {"PUT",    "/files/{path...}",         HTTP_BODY_STREAM, 0, routes_files_put, 0},
     {"DELETE", "/files/{path...}",         NONE, routes_files_delete, 0},
 
+    {"GET",    "/jupyter/files/{path...}",        NONE, routes_files_get, 0},
     {"GET",    "/jupyter/api/contents",           NONE, contents_get,    0},
     {"POST",   "/jupyter/api/contents",           JSON, contents_post,   0},
     {"GET",    "/jupyter/api/contents/{path...}", NONE, contents_get,    0},

@@ -50,7 +50,16 @@ void jupyter_session_list(void *ctx, struct http_request *req)
 struct wish {
     const char *path, *name, *type;
     const char *kernel_id, *kernel_name;
+    const char *id; /* the controller's: a session that comes from another sandbox keeps its id */
 };
+
+static void read_id(const struct http_request *req, const json_t *body, struct wish *w)
+{
+    char sandbox[ID_SANDBOX_SIZE];
+    const char *id = json_string_value(json_object_get(body, "id"));
+    if (id && http_header(req, JUPYTER_SCOPE_HEADER) && id_session_sandbox(id, sandbox))
+        w->id = id;
+}
 
 /* Old clients say {"notebook": {"path": …}}. */
 static int read_wish(const json_t *body, struct wish *ret, struct err *err)
@@ -105,7 +114,19 @@ static int add(struct runner *r, const struct wish *w, struct jupyter_session *s
                                   .name = mem_dup_str(w->name ? w->name : ""),
                                   .type = mem_dup_str(w->type)};
     memcpy(s->kernel_id, kernel_id(k), sizeof(s->kernel_id));
+    if (w->id)
+        memcpy(s->id, w->id, sizeof(s->id));
     return session_list_put(r, s, err);
+}
+
+static int read_new(const struct http_request *req, json_t **body, struct wish *w, struct err *err)
+{
+    int e = jupyter_body(req, body, err);
+    if (e == 0)
+        e = read_wish(*body, w, err);
+    if (e == 0)
+        read_id(req, *body, w);
+    return e;
 }
 
 void jupyter_session_add(void *ctx, struct http_request *req)
@@ -114,8 +135,7 @@ void jupyter_session_add(void *ctx, struct http_request *req)
     struct jupyter_session s = {0};
     struct wish w;
     struct err err;
-    if (jupyter_body(req, &body, &err) < 0 || read_wish(body, &w, &err) < 0 ||
-        add(ctx, &w, &s, &err) < 0)
+    if (read_new(req, &body, &w, &err) < 0 || add(ctx, &w, &s, &err) < 0)
         http_answer_err(req, &err);
     else
         answer(ctx, req, 201, &s);

@@ -160,9 +160,10 @@ void http_stream_wake(struct http_stream *st);
  * among them; "Connection: Upgrade" is added. Not for routes with HTTP_BODY_STREAM. `on_open` gets
  * the socket, non-blocking, and what the client sent behind its request (borrowed). The socket
  * stays the server's, which does not look at it, and open until http_upgrade_close(). The request
- * lives on until the connection has ended: on_close tells it, soon after http_upgrade_close() or
- * when the server is freed; whoever polls the socket must have stopped before it returns. A client
- * that left before the 101 gets no on_open, only on_close. HTTP/1.0 is answered with a problem.
+ * lives on until the connection has ended, but http_header() ends with on_open: on_close
+ * tells the end, soon after http_upgrade_close() or when the server is freed; whoever polls the
+ * socket must have stopped before it returns. A client that left before the 101 gets no on_open,
+ * only on_close. HTTP/1.0 is answered with a problem.
  */
 struct http_upgrade;
 typedef void (*http_upgrade_fn)(void *ctx, struct http_upgrade *u, int fd, struct slice early);

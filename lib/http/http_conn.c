@@ -69,7 +69,7 @@ void http_conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_co
     }
     struct http_conn *c = conn_new(s, mhd);
     *socket_context = c;
-    if (s->n_conns > s->cfg.max_connections)
+    if (s->n_conns + s->n_upgrades > s->cfg.max_connections)
         http_conn_cut(c);
     else
         http_conn_deadline(c, HTTP_DL_HEADERS);

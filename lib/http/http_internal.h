@@ -59,6 +59,7 @@ struct http_server {
     struct http_conn *deadlines[HTTP_DL_NONE];
     struct http_upgrade *upgrades, *upgrades_over; /* open; and those the owner closed */
     struct http_linger *lingers;
+    unsigned n_upgrades; /* which have no http_conn any more */
     unsigned n_lingers;
     unsigned watched;
     unsigned active;
@@ -88,8 +89,11 @@ struct http_upgrade {
     struct http_request *req;
     http_upgrade_fn on_open;
     void *ctx;
-    struct MHD_UpgradeResponseHandle *handle; /* NULL: not open yet */
-    bool over;
+    int fd;
+    bool open;  /* the 101 is out */
+    bool held;  /* libmicrohttpd has not yet let go of the request */
+    bool over;  /* the owner closed it */
+    bool ended; /* on_close was told */
     struct http_upgrade *prev, *next;
 };
 
@@ -99,7 +103,7 @@ struct http_set_header {
 };
 
 struct http_request {
-    struct http_conn *conn;
+    struct http_conn *conn; /* NULL: upgraded */
     struct http_server *server;
     enum http_phase phase;
     bool uri_too_long;
@@ -177,9 +181,11 @@ void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_c
 void http_serve_gone(struct http_request *req); /* tells on_gone once */
 /* Tells the owner that the request is over; once. */
 void http_serve_finish(struct http_request *req, bool complete);
+void http_serve_free(struct http_request *req);
 
 /* http_upgrade.c */
-void http_upgrade_end(struct http_server *s); /* tells the owners of those that were closed */
+void http_upgrade_released(struct http_upgrade *u); /* libmicrohttpd's connection has ended */
+void http_upgrade_end(struct http_server *s);       /* tells the owners of those that were closed */
 void http_upgrade_end_all(struct http_server *s);
 
 /* http_response.c */

@@ -51,7 +51,7 @@ void http_linger_start(struct http_server *s, int fd)
 {
     if (s->stopping || s->n_lingers >= LINGER_COUNT)
         return;
-    /* The one duplicate of a descriptor in this tree: libmicrohttpd closes the original now. */
+    /* A duplicate, as in http_upgrade.c only: libmicrohttpd closes the original now. */
     int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (own < 0)
         return;

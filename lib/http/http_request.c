@@ -19,6 +19,8 @@ const char *http_query_raw(const struct http_request *req)
 
 const char *http_header(const struct http_request *req, const char *name)
 {
+    if (!req->conn)
+        return NULL;
     return MHD_lookup_connection_value(req->conn->mhd, MHD_HEADER_KIND, name);
 }
 
@@ -39,13 +41,14 @@ void http_headers_each(const struct http_request *req,
                        void (*fn)(void *ctx, const char *name, const char *value), void *ctx)
 {
     struct each each = {fn, ctx};
-    MHD_get_connection_values(req->conn->mhd, MHD_HEADER_KIND, each_header, &each);
+    if (req->conn)
+        MHD_get_connection_values(req->conn->mhd, MHD_HEADER_KIND, each_header, &each);
 }
 
 const char *http_query(const struct http_request *req, const char *name)
 {
     /* The parsed form is a cache: const for the caller. */
-    struct http_request *mutable_req = req->conn->req;
+    struct http_request *mutable_req = req->conn ? req->conn->req : req->upgrade.req;
     if (!mutable_req->queries)
         mutable_req->queries = http_query_parse(req->query);
     return http_query_get(mutable_req->queries, name);

@@ -88,7 +88,7 @@ void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     return req;
 }
 
-static void request_free(struct http_request *req)
+void http_serve_free(struct http_request *req)
 {
     if (req->response)
         MHD_destroy_response(req->response);
@@ -406,12 +406,14 @@ void http_serve_on_completed(void *cls, struct MHD_Connection *mhd, void **con_c
     if (!req)
         return;
     struct http_conn *c = req->conn;
-    bool upgraded = req->upgrade.handle != NULL; /* finished before */
-    if (req->phase != HTTP_AT_URI && !upgraded)
-        http_serve_finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
-    if (upgraded)
+    if (req->upgrade.open) {
+        /* No callback and nothing of libmicrohttpd here: it holds a lock. */
         c->req = NULL;
-    else
-        http_conn_idle(c);
-    request_free(req);
+        http_upgrade_released(&req->upgrade);
+        return;
+    }
+    if (req->phase != HTTP_AT_URI)
+        http_serve_finish(req, code == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued);
+    http_conn_idle(c);
+    http_serve_free(req);
 }

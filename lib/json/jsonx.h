@@ -75,6 +75,9 @@ struct jsonx_iter {
 };
 struct jsonx_iter jsonx_iter(struct slice object);
 bool jsonx_iter_next(struct jsonx_iter *it, struct slice *key, struct slice *value);
+/* The same for the items of a top-level array. */
+struct jsonx_iter jsonx_items(struct slice array);
+bool jsonx_items_next(struct jsonx_iter *it, struct slice *value);
 
 /*
  * Decodes a raw string value (with its quotes). jsonx_decode() writes a C string of less than

@@ -114,13 +114,46 @@ static const char *skip_value(const char *p, const char *end)
     return NULL;
 }
 
-struct jsonx_iter jsonx_iter(struct slice object)
+static struct jsonx_iter iter_from(struct slice text, char open)
 {
-    const char *end = object.ptr + object.len;
-    const char *p = object.len ? json_skip_space(object.ptr, end) : end;
-    if (p == end || *p != '{')
+    const char *end = text.ptr + text.len;
+    const char *p = text.len ? json_skip_space(text.ptr, end) : end;
+    if (p == end || *p != open)
         return (struct jsonx_iter){0};
     return (struct jsonx_iter){.p = p + 1, .end = end};
+}
+
+struct jsonx_iter jsonx_iter(struct slice object)
+{
+    return iter_from(object, '{');
+}
+
+struct jsonx_iter jsonx_items(struct slice array)
+{
+    return iter_from(array, '[');
+}
+
+/* At a value; leaves `it` behind its comma, or at the end. */
+static bool take_value(struct jsonx_iter *it, const char *p, const char *end, struct slice *value)
+{
+    const char *v = json_skip_space(p, end);
+    p = skip_value(v, end);
+    if (!p || p == v)
+        return false;
+    *value = slice_make(v, (size_t)(p - v));
+    p = json_skip_space(p, end);
+    if (p < end && *p == ',') {
+        it->p = p + 1;
+        it->end = end;
+    }
+    return true;
+}
+
+bool jsonx_items_next(struct jsonx_iter *it, struct slice *value)
+{
+    const char *p = it->p, *end = it->end;
+    it->p = it->end = NULL;
+    return p && take_value(it, p, end, value);
 }
 
 bool jsonx_iter_next(struct jsonx_iter *it, struct slice *key, struct slice *value)
@@ -140,17 +173,7 @@ bool jsonx_iter_next(struct jsonx_iter *it, struct slice *key, struct slice *val
     p = json_skip_space(p, end);
     if (p == end || *p != ':')
         return false;
-    const char *v = json_skip_space(p + 1, end);
-    p = skip_value(v, end);
-    if (!p || p == v)
-        return false;
-    *value = slice_make(v, (size_t)(p - v));
-    p = json_skip_space(p, end);
-    if (p < end && *p == ',') {
-        it->p = p + 1;
-        it->end = end;
-    }
-    return true;
+    return take_value(it, p + 1, end, value);
 }
 
 struct slice jsonx_find(struct slice object, const char *key)

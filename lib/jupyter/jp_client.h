@@ -7,9 +7,10 @@ struct loop;
  * The client's four sockets to one kernel process over ipc:// (shell, control and stdin DEALER with
  * one routing id, IOPub SUB ""), connected before the kernel binds. The heartbeat is not used:
  * it lives on while the main thread hangs, and a pidfd tells death sooner.
- * Everything is read without a high-water mark; reading is fair: 256 messages or 4 MiB (and the
- * message that passes it) at a time, then the loop goes round. Messages with a bad signature or
- * form are dropped and counted.
+ * IOPub is read with a high-water mark of 128 messages, above which the kernel waits (its launcher
+ * sees to that), the rest without one; reading is fair: 256 messages or 4 MiB (and the message that
+ * passes it) at a time, then the loop goes round. Messages with a bad signature or form are dropped
+ * and counted.
  */
 struct jp_client;
 

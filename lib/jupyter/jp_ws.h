@@ -4,13 +4,13 @@
 #include "lib/jupyter/jp_wire.h"
 
 /*
- * Jupyter messages as WebSocket clients see them (jupyter_server, "WebSocket kernel wire protocols").
- * Pure functions over borrowed slices; contents are not parsed.
+ * Jupyter messages as WebSocket clients see them (jupyter_server, "WebSocket kernel wire
+ * protocols"). Pure functions over borrowed slices; contents are not parsed.
  *
  *   v1      "v1.kernel.websocket.jupyter.org": binary; little-endian u64 N and N offsets, then
  *           channel, header, parent header, metadata, content, buffers
- *   legacy  no subprotocol: JSON text; with buffers binary: big-endian u32 N and N offsets, then the
- *           JSON, buffers
+ *   legacy  no subprotocol: JSON text; with buffers binary: big-endian u32 N and N offsets, then
+ * the JSON, buffers
  */
 #define JP_WS_V1_PROTOCOL "v1.kernel.websocket.jupyter.org"
 

@@ -58,7 +58,9 @@ class Response:
         assert self.headers.get("X-Request-Id"), self.headers.items()
         members = json_module.loads(self.body)
         known = {"type", "title", "status", "detail", "code", "retryable"}
-        assert set(members) - {"field"} == known, members
+        # The last two are for Jupyter clients.
+        assert set(members) - {"field", "message", "reason"} == known, members
+        assert members.get("message", members["detail"]) == members["detail"], members
         assert members["code"] == code, members
         assert members["status"] == status, members
         assert isinstance(members["retryable"], bool), members

@@ -100,7 +100,7 @@ class Channels:
 
     def __init__(
         self, api, kernel_id, v1=True, session=None, headers=None, query=None, path=CHANNELS, first=b"",
-        timeout=60, token=None, pong=True,
+        timeout=20, token=None, pong=True, expect=101,
     ):
         self.v1, self.session, self.timeout, self.pong = v1, session or uuid.uuid4().hex, timeout, pong
         self.username = "test"
@@ -120,14 +120,17 @@ class Channels:
         options = {} if token is None else {"token": token}
         self.sock = api.connect(timeout)
         self.sock.sendall(api.head("GET", target, wanted, **options) + first)
-        self.buffer = bytearray()
+        self.buffer, self.body = bytearray(), b""
         self.seen = []
+        # Of `seen`, by the id of the request they belong to; the types of replies; what is at rest.
+        self.of_parent, self.replies, self.idle = {}, {}, set()
         self.pings = 0
         self.status, self.headers = self._read_head()
         if self.status != 101:
             self._fill(Deadline(1), int(self.headers.get("content-length", 0)))
             self.body = bytes(self.buffer)
             self.sock.close()
+        assert self.status == expect, "expected %s, got %s %r" % (expect, self.status, self.body)
 
     def __enter__(self):
         return self
@@ -169,29 +172,64 @@ class Channels:
         """(opcode, payload) of the next frame that is not a ping; pings are answered."""
         deadline = Deadline(timeout or self.timeout)
         while True:
-            self._fill(deadline, 2)
-            assert not self.buffer[1] & 0x80, "a server must not mask"
-            assert self.buffer[0] & 0x70 == 0, "reserved bits: %x" % self.buffer[0]
-            n, at = self.buffer[1] & 0x7F, 2
-            if n == 126:
-                self._fill(deadline, 4)
-                n, at = struct.unpack_from(">H", self.buffer, 2)[0], 4
-            elif n == 127:
-                self._fill(deadline, 10)
-                n, at = struct.unpack_from(">Q", self.buffer, 2)[0], 10
-            self._fill(deadline, at + n)
-            opcode, payload = self.buffer[0] & 15, bytes(self.buffer[at : at + n])
-            assert self.buffer[0] & 0x80, "the server sends whole messages"
-            del self.buffer[: at + n]
+            opcode, payload = self._frame(deadline)
+            if opcode != PING:
+                return opcode, payload
+
+    def _frame(self, deadline):
+        self._fill(deadline, 2)
+        assert not self.buffer[1] & 0x80, "a server must not mask"
+        assert self.buffer[0] & 0x70 == 0, "reserved bits: %x" % self.buffer[0]
+        n, at = self.buffer[1] & 0x7F, 2
+        if n == 126:
+            self._fill(deadline, 4)
+            n, at = struct.unpack_from(">H", self.buffer, 2)[0], 4
+        elif n == 127:
+            self._fill(deadline, 10)
+            n, at = struct.unpack_from(">Q", self.buffer, 2)[0], 10
+        self._fill(deadline, at + n)
+        opcode, payload = self.buffer[0] & 15, bytes(self.buffer[at : at + n])
+        assert self.buffer[0] & 0x80, "the server sends whole messages"
+        del self.buffer[: at + n]
+        if opcode == PING:
+            self.pings += 1
+            if self.pong:
+                self.raw(frame(PONG, payload))
+        if opcode == CLOSE:
+            code = struct.unpack(">H", payload[:2])[0] if payload else 1005
+            raise Closed(code, payload[2:].decode())
+        return opcode, payload
+
+    def ping(self, payload=b"ping", timeout=None):
+        """Reads to the answer to a ping of ours; messages before it go to `seen`."""
+        self.raw(frame(PING, payload))
+        deadline = Deadline(timeout or self.timeout)
+        while True:
+            opcode, found = self._frame(deadline)
+            if opcode == PONG:
+                assert found == payload, found
+                return
+            if opcode != PING:
+                self._message(opcode, found)
+
+    def settle(self, timeout=None):
+        """Right after an answer was read: until the server knows that everything has arrived."""
+        deadline = Deadline(timeout or self.timeout)
+        while True:
+            opcode, payload = self._frame(deadline)
             if opcode == PING:
-                self.pings += 1
-                if self.pong:
-                    self.raw(frame(PONG, payload))
-                continue
-            if opcode == CLOSE:
-                code = struct.unpack(">H", payload[:2])[0] if payload else 1005
-                raise Closed(code, payload[2:].decode())
-            return opcode, payload
+                break
+            self._message(opcode, payload)
+        self.ping(b"settled", deadline.left())
+
+    def closed(self, timeout=None):
+        """Reads to the end of the connection; returns (code, reason)."""
+        deadline = Deadline(timeout or self.timeout)
+        while True:
+            try:
+                self.next(deadline.left())
+            except Closed as e:
+                return e.code, e.reason
 
     def raw(self, data):
         self.sock.sendall(data)
@@ -200,16 +238,24 @@ class Channels:
         """The next message."""
         while True:
             opcode, payload = self.frame(timeout)
-            if opcode == PONG:
-                continue
-            if self.v1:
-                assert opcode == BINARY, opcode
-                message = decode_v1(payload)
-            else:
-                message = decode_legacy(opcode, payload)
-            message["size"] = len(payload)
-            self.seen.append(message)
-            return message
+            if opcode != PONG:
+                return self._message(opcode, payload)
+
+    def _message(self, opcode, payload):
+        if self.v1:
+            assert opcode == BINARY, opcode
+            message = decode_v1(payload)
+        else:
+            message = decode_legacy(opcode, payload)
+        message["size"], message["opcode"] = len(payload), opcode
+        self.seen.append(message)
+        parent = message["parent_header"].get("msg_id")
+        self.of_parent.setdefault(parent, []).append(message)
+        if message["channel"] in ("shell", "control"):
+            self.replies[parent] = message["header"]["msg_type"]
+        elif message["content"].get("execution_state") == "idle":
+            self.idle.add(parent)
+        return message
 
     def make(self, msg_type, content=None, channel="shell", buffers=(), parent=None, **header):
         head = {
@@ -269,20 +315,15 @@ class Channels:
         )
 
     def answers(self, msg_id, reply=None, timeout=None):
-        """All messages with this parent up to its idle and its reply (of type `reply`, or any)."""
-        found, idle, replied = [], False, reply is False
+        """All messages with this parent up to its idle and its reply (of type `reply`, any, or False: none).
+
+        Those that were read already are among them.
+        """
         deadline = Deadline(timeout or self.timeout)
-        while not (idle and replied):
-            message = self.next(deadline.left())
-            if message["parent_header"].get("msg_id") != msg_id:
-                continue
-            found.append(message)
-            if message["channel"] in ("shell", "control"):
-                assert reply in (None, message["header"]["msg_type"]), message
-                replied = True
-            elif message["content"].get("execution_state") == "idle":
-                idle = True
-        return found
+        while msg_id not in self.idle or (reply is not False and msg_id not in self.replies):
+            self.next(deadline.left())
+        assert not reply or self.replies[msg_id] == reply, (self.replies[msg_id], reply)
+        return list(self.of_parent[msg_id])
 
     def execute(self, code, timeout=None, **content):
         return self.answers(self.run(code, **content), "execute_reply", timeout)

@@ -47,6 +47,7 @@ struct fake_runner {
     struct loop_poll *poll;
     struct fake_conn *conns;
     json_t *identity; /* body of /claim; NULL: nobody's */
+    json_t *jupyter;  /* the test's own */
     bool held_ready;  /* a /readyz waits for fake_release_ready() */
     struct fake_runner *prev, *next;
 };
@@ -77,7 +78,8 @@ struct fake_backend {
     bool hold_creates;     /* they wait for fake_release_create() */
     enum fake_answer ready, claim, info;
     bool hold_ready;
-    const char *problem; /* of FAKE_PROBLEM */
+    const char *problem;                                    /* of FAKE_PROBLEM */
+    void (*jupyter)(struct fake_conn *c, const char *body); /* answers requests to /jupyter/ */
     int problem_status;
     /* what happened */
     unsigned creates, removes, claims;
@@ -150,6 +152,10 @@ static inline void fake_answer_request(struct fake_conn *c, const char *body)
     enum fake_answer answer = is_ready ? b->ready : is_claim ? b->claim : b->info;
 
     assert(strstr(c->in, "Authorization: Bearer "));
+    if (b->jupyter && strstr(c->in, " /jupyter/")) {
+        b->jupyter(c, body);
+        return;
+    }
     b->claims += is_claim ? 1 : 0;
     if (is_ready && b->hold_ready) {
         r->held_ready = true;
@@ -247,6 +253,7 @@ static inline void fake_runner_free(struct fake_runner *r)
     close(r->listen_fd);
     unlink(r->endpoint.unix_path);
     json_decref(r->identity);
+    json_decref(r->jupyter);
     free(r);
 }
 

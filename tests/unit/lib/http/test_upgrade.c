@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 
 #define ASK "GET /up HTTP/1.1\r\n" HOST "Connection: keep-alive, Upgrade\r\nUpgrade: thing\r\n\r\n"
 
@@ -108,20 +109,31 @@ static const struct http_route routes[] = {
     {.method = "GET", .path = "/hello", .handler = hello},
 };
 
-static int setup(void **state)
+static int start(unsigned max_connections)
 {
     const struct http_server_cfg cfg = {.routes = routes,
                                         .n_routes = ARRAY_LEN(routes),
                                         .after = after,
                                         .header_deadline_ms = 300,
                                         .body_deadline_ms = 300,
-                                        .keepalive_ms = 300};
+                                        .keepalive_ms = 300,
+                                        .max_connections = max_connections};
     memset(own, 0, sizeof(own));
     n_own = afters = 0;
     later = false;
     fx_start(&fx, &cfg);
     cl = cl_open(&fx);
     return 0;
+}
+
+static int setup(void **state)
+{
+    return start(0);
+}
+
+static int setup_small(void **state)
+{
+    return start(3);
 }
 
 static int teardown(void **state)
@@ -287,6 +299,62 @@ static void after_tells_the_whole_time(void **state)
     assert_true(after_us >= us);
 }
 
+static void request_outlives_its_headers(void **state)
+{
+    cl_send(cl, "GET /up?a=b%20c HTTP/1.1\r\n" HOST "X-Request-Id: mine\r\nX-Thing: 1\r\n"
+                "Connection: Upgrade\r\nUpgrade: thing\r\n\r\n");
+    assert_true(run_until(&fx, 1000, is_open, &own[0]));
+    struct answer a = {0};
+    assert_int_equal(cl_answer(cl, &a), 101);
+    echo("x");
+    struct http_request *req = own[0].req;
+    assert_string_equal(http_path(req), "/up");
+    assert_string_equal(http_query(req, "a"), "b c");
+    assert_string_equal(http_request_id(req), "mine");
+    assert_string_equal(http_method(req), "GET");
+    assert_null(http_header(req, "X-Thing"));
+    an_done(&a);
+}
+
+static void upgraded_connections_count(void **state)
+{
+    struct client *more[2];
+    struct answer a = {0};
+    for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+        more[i] = cl_open(&fx);
+        cl_send(more[i], ASK);
+        assert_int_equal(cl_answer(more[i], &a), 101);
+        assert_true(run_until(&fx, 1000, is_open, &own[i]));
+    }
+    assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 0); /* cl is the third */
+    cl_close(more[0]);
+    assert_true(run_until(&fx, 1000, is_closed, &own[0]));
+    assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 200);
+    cl_close(more[1]);
+    an_done(&a);
+}
+
+/* Without a descriptor for it, the connection ends; the owner is told so. */
+static void no_descriptor_is_left(void **state)
+{
+    struct rlimit old, low;
+    later = true;
+    cl_send(cl, ASK);
+    assert_true(run_until(&fx, 1000, is_asked, NULL));
+    int next = fcntl(0, F_DUPFD_CLOEXEC, 3);
+    close(next);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = (struct rlimit){(rlim_t)next, old.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &low);
+    answer(&own[0]);
+    bool ended = run_until(&fx, 1000, cl_ended, cl);
+    setrlimit(RLIMIT_NOFILE, &old);
+    assert_true(ended);
+    assert_int_equal(own[0].opened, 0);
+    assert_int_equal(own[0].closed, 1);
+    assert_int_equal(http_server_active(fx.server), 0);
+}
+
 static void answered_later(void **state)
 {
     later = true;
@@ -442,6 +510,9 @@ int main(void)
         T(client_leaves),
         T(server_leaves_it_alone),
         T(after_tells_the_whole_time),
+        T(request_outlives_its_headers),
+        T(no_descriptor_is_left),
+        cmocka_unit_test_setup_teardown(upgraded_connections_count, setup_small, teardown),
         T(answered_later),
         T(client_leaves_before_the_answer),
         T(client_leaves_while_it_is_answered),

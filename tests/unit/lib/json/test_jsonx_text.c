@@ -147,6 +147,22 @@ static void uint_takes_whole_numbers_only(void **state)
     assert_int_equal(n, 99999999999999999);
 }
 
+static void items_are_walked(void **state)
+{
+    static const char *const want[] = {"1", "\"a,]\"", "[2,[3]]", "{\"b\":[4]}", "null"};
+    struct jsonx_iter it = jsonx_items(slice_str(" [1, \"a,]\" ,[2,[3]],{\"b\":[4]}, null ] "));
+    struct slice value;
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        assert_true(jsonx_items_next(&it, &value));
+        assert_true(slice_eq_str(value, want[i]));
+    }
+    assert_false(jsonx_items_next(&it, &value));
+    it = jsonx_items(slice_str("[ ]"));
+    assert_false(jsonx_items_next(&it, &value));
+    it = jsonx_items(slice_str("{\"a\":1}"));
+    assert_false(jsonx_items_next(&it, &value));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +174,7 @@ int main(void)
         cmocka_unit_test(decode_undoes_escapes),
         cmocka_unit_test(append_decoded_keeps_nul),
         cmocka_unit_test(uint_takes_whole_numbers_only),
+        cmocka_unit_test(items_are_walked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

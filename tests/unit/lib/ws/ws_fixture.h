@@ -427,7 +427,11 @@ static inline void expect_message(struct side *s, enum ws_type type, const void 
 /* ---- setup ---- */
 static inline void fx_pair(int fds[2])
 {
+    /* What a socket takes is the same on every machine. */
+    static const int size = KIB(64);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), 0);
+    for (int i = 0; i < 2; i++)
+        setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
 static inline void fx_loop(void)

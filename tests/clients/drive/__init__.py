@@ -1,0 +1,1 @@
+"""What the client tests share: where a client can go, and running it."""
