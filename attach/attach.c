@@ -73,6 +73,7 @@ static void end(struct attach *a, bool keep, const char *why)
         return;
     a->ending = true;
     log_event(LOG_INFO, "attach_ends", "why", why, NULL);
+    attach_flow_disconnect(a->flow);
     if (a->kernel)
         attach_kernel_end(a->kernel, keep, leave);
     else
@@ -193,9 +194,16 @@ static int choose_file(struct attach *a, struct err *err)
 static int write_file(struct attach *a, struct err *err)
 {
     int r = jp_conn_file_save(a->file, &a->conn, "python3", err);
-    if (r == 0 && lstat(a->file, &a->written) < 0)
-        r = err_errno(err, "connection file %s", a->file);
-    return r;
+    if (r < 0)
+        return r;
+    if (lstat(a->file, &a->written) < 0)
+        return err_errno(err, "connection file %s", a->file);
+    char *whole = realpath(a->file, NULL); /* for whoever is somewhere else */
+    if (whole) {
+        free(a->file);
+        a->file = whole;
+    }
+    return 0;
 }
 
 /* Not one that another program has put in its place. */

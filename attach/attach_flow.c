@@ -57,11 +57,12 @@ static void say(struct attach_flow *f, const struct jp_request *req, const char 
 /* Nobody waits for an answer that cannot come. */
 static void refuse(struct attach_flow *f, const struct jp_request *req)
 {
-    static const char error[] =
-        "\"ename\":\"MessageTooLarge\",\"evalue\":\"a message to the kernel has at most 16 MiB\","
-        "\"traceback\":[\"MessageTooLarge: a message to the kernel has at most 16 MiB\"]}";
     static const char suffix[] = "_request";
-    _Static_assert(LIMIT_CLIENT_MESSAGE_BYTES == MIB(16), "the text says so");
+    _cleanup_(freep) char *why = mem_printf("a message to the kernel has at most %zu MiB",
+                                            LIMIT_CLIENT_MESSAGE_BYTES / MIB(1));
+    _cleanup_(freep) char *error = mem_printf("\"ename\":\"MessageTooLarge\",\"evalue\":\"%s\","
+                                              "\"traceback\":[\"MessageTooLarge: %s\"]}",
+                                              why, why);
     log_event(LOG_WARN, "request_too_large", "msg_type", req->msg.msg_type, NULL);
     size_t stem = strlen(req->msg.msg_type), n = sizeof(suffix) - 1;
     if (stem <= n || strcmp(req->msg.msg_type + stem - n, suffix) != 0)
@@ -305,6 +306,11 @@ void attach_flow_connect(struct attach_flow *f, const struct attach_target *targ
                                         .ctx = f};
     attach_relay_kernel(f->relay, target->kernel_id);
     f->link = attach_link_new(&cfg);
+}
+
+void attach_flow_disconnect(struct attach_flow *f)
+{
+    f->link = attach_link_free(f->link);
 }
 
 void attach_flow_shutdown_reply(struct attach_flow *f, const struct jp_request *req, bool restart)

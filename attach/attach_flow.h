@@ -42,6 +42,8 @@ struct attach_target {
 int attach_flow_new(struct attach_flow **ret, const struct attach_flow_cfg *cfg, struct err *err);
 struct attach_flow *attach_flow_free(struct attach_flow *f); /* not inside its callbacks */
 void attach_flow_connect(struct attach_flow *f, const struct attach_target *target);
+/* It ends: what comes from now on is for nobody. */
+void attach_flow_disconnect(struct attach_flow *f);
 /* Answers a request in the kernel's place: shutdown_reply, to its client and to all on IOPub. */
 void attach_flow_shutdown_reply(struct attach_flow *f, const struct jp_request *req, bool restart);
 /* What was dropped and lost, to the log. */

@@ -29,6 +29,8 @@
 #define PING_MS     20000
 #define SILENCE_MS  60000
 
+static const char protocol_header[] = "Sec-WebSocket-Protocol: " JP_WS_V1_PROTOCOL;
+
 struct attach_link {
     struct attach_link_cfg cfg;
     char *path, *what, *auth;
@@ -218,7 +220,7 @@ static void dial(struct attach_link *l)
     const char *const headers[] = {"Upgrade: websocket",
                                    "Connection: Upgrade",
                                    "Sec-WebSocket-Version: 13",
-                                   "Sec-WebSocket-Protocol: " JP_WS_V1_PROTOCOL,
+                                   protocol_header,
                                    key,
                                    l->auth,
                                    NULL};

@@ -1,6 +1,5 @@
 """Jupyter starts kernels in sandboxes, by the kernelspec that caesarion-attach installs."""
 
-import contextlib
 import json
 import os
 import signal
@@ -8,8 +7,16 @@ import stat
 import subprocess
 
 import pytest
-from lib.attach import Attach, base_url, control, run, sandboxes, wait_iopub, wait_no_sandbox, Run
-from lib.controller import Controller
+from lib.attach import (
+    Run,
+    attaching,
+    base_url,
+    control,
+    run,
+    sandboxes,
+    wait_iopub,
+    wait_no_sandbox,
+)
 from lib.process import eventually
 
 
@@ -20,14 +27,13 @@ def own_controller(module_controller):
 
 @pytest.fixture
 def attach(own_controller):
-    made = Attach(own_controller)
     try:
-        yield made
-    finally:
-        wrong = made.close()
+        with attaching(own_controller) as made:
+            yield made
         own_controller.hold_logs()
-        assert not wrong, "\n".join(wrong)
         wait_no_sandbox(own_controller)
+    finally:
+        own_controller.delete_all()  # of a test that failed
 
 
 @pytest.fixture
@@ -115,20 +121,21 @@ def test_the_sandbox_goes_away_meanwhile(installed):
     assert other["id"] != box["id"]
 
 
-def test_requests_before_the_sandbox_is_there():
+def test_requests_before_the_sandbox_is_there(controller):
     """The ports answer at once; what is asked meanwhile waits."""
-    with contextlib.closing(Controller("--warm", "0")) as controller:
-        with contextlib.closing(Attach(controller)) as attach:
-            attach.install("--url", base_url(controller), CAESARION_TOKEN=controller.tokens["alice"])
-            controller.kill()
-            km = attach.manager()
-            kc = attach.adopt(km.blocking_client(), ready=False)
-            assert kc.get_iopub_msg(timeout=20)["msg_type"] == "iopub_welcome"
-            msg_id = kc.execute("print('first')")
-            eventually(kc.is_alive, 10, "its heart beats")
-            controller.start()
-            assert Run(kc, msg_id).text == "first\n"
-        wait_no_sandbox(controller)
+    one = controller("--warm", "0")
+    with attaching(one) as attach:
+        attach.install("--url", base_url(one), CAESARION_TOKEN=one.tokens["alice"])
+        one.kill()
+        km = attach.manager()
+        kc = attach.adopt(km.blocking_client(), ready=False)
+        assert kc.get_iopub_msg(timeout=20)["msg_type"] == "iopub_welcome"
+        msg_id = kc.execute("print('first')")
+        eventually(kc.is_alive, 10, "its heart beats")
+        one.start()
+        assert Run(kc, msg_id).text == "first\n"
+    one.hold_logs()
+    wait_no_sandbox(one)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -178,16 +185,16 @@ def test_no_controller_to_make_a_sandbox(attach):
     assert any("the token is not accepted" in line for line in process.stderr.all()), attach.tail()
 
 
-def test_shutdown_while_the_sandbox_is_made():
+def test_shutdown_while_the_sandbox_is_made(controller):
     """Nobody waits for it, and it is not left behind."""
-    with contextlib.closing(Controller("--warm", "0")) as controller:
-        with contextlib.closing(Attach(controller)) as attach:
-            attach.install("--url", base_url(controller), CAESARION_TOKEN=controller.tokens["alice"])
-            km = attach.manager()
-            km.shutdown_kernel()
-            assert km.provisioner is None or not km.is_alive()
-        wait_no_sandbox(controller)
-        controller.hold_logs()
+    one = controller("--warm", "0")
+    with attaching(one) as attach:
+        attach.install("--url", base_url(one), CAESARION_TOKEN=one.tokens["alice"])
+        km = attach.manager()
+        km.shutdown_kernel()
+        assert km.provisioner is None or not km.is_alive()
+    wait_no_sandbox(one)
+    one.hold_logs()
 
 
 def test_a_shutdown_request_of_a_client(installed):

@@ -9,19 +9,8 @@ import stat
 
 import pytest
 import zmq
-from lib.attach import Attach, Run, base_url, control, run, wait_iopub
-from lib.controller import Controller
+from lib.attach import Run, attaching, base_url, control, run, wait_iopub
 from lib.process import eventually
-
-
-@contextlib.contextmanager
-def attaching(controller):
-    made = Attach(controller)
-    try:
-        yield made
-    finally:
-        wrong = made.close()
-        assert not wrong, "\n".join(wrong)
 
 
 @pytest.fixture
@@ -66,11 +55,11 @@ def test_executes_over_a_connection_file(attach, sandbox, transport):
 
 def test_a_file_of_ones_own(attach, sandbox):
     path = attach.start(sandbox.id, "-f", "mine.json")
-    assert str(path) == "mine.json" and (attach.dir / path).exists()
-    kc = attach.client(attach.dir / path)
+    assert path == attach.dir / "mine.json" and path.exists()
+    kc = attach.client(path)
     assert run(kc, "print(1)").text == "1\n"
     assert attach.stop(signal.SIGINT) == 0
-    assert not (attach.dir / path).exists()
+    assert not path.exists()
 
 
 def test_one_kernel_with_the_api(kc, sandbox):
@@ -237,7 +226,7 @@ def test_a_token_that_is_not_accepted(attach, sandbox):
 
 
 def test_a_sandbox_of_somebody_else(attach, shared_controller):
-    with contextlib.closing(Attach(shared_controller, owner="bob")) as bobs:
+    with attaching(shared_controller, owner="bob") as bobs:
         box = shared_controller.sandbox("alice")
         process = bobs.spawn(
             box.id, "--url", base_url(shared_controller), "--token-file", bobs.token_file
@@ -267,20 +256,21 @@ def test_a_kernel_that_dies(kc):
     assert run(kc, "print('lives again')").text == "lives again\n"
 
 
-def test_another_controller_in_the_middle_of_a_run():
+def test_another_controller_in_the_middle_of_a_run(controller):
     """Killed and started again at the same address: no output is missing, doubled or out of order."""
-    with contextlib.closing(Controller()) as controller, attaching(controller) as attach:
-        box = controller.sandbox()
+    one = controller()
+    with attaching(one) as attach:
+        box = one.sandbox()
         kc = attach.client(attach.start(box.id))
         msg_id = kc.execute(
             "import time\nfor i in range(60):\n    print(i, flush=True); time.sleep(0.05)\nprint('end')"
         )
         wait_iopub(kc, lambda m: m["msg_type"] == "stream" and "5" in m["content"]["text"])
-        controller.kill()
+        one.kill()
         attach.wait_log("link_lost")
         # asked while nobody is there: it waits
         later = kc.execute("print('asked meanwhile')")
-        controller.start()
+        one.start()
         attach.wait_log("link_restored", timeout=30)
         rest = Run(kc, msg_id)
         seen = [int(word) for word in rest.text.split() if word != "end"]
@@ -289,17 +279,18 @@ def test_another_controller_in_the_middle_of_a_run():
         assert Run(kc, later).text == "asked meanwhile\n"
 
 
-def test_requests_are_kept_while_nobody_is_there():
+def test_requests_are_kept_while_nobody_is_there(controller):
     """More than the sockets' own queues take; ipykernel itself stalls behind several thousand."""
     n = 2500
-    with contextlib.closing(Controller()) as controller, attaching(controller) as attach:
-        box = controller.sandbox()
+    one = controller()
+    with attaching(one) as attach:
+        box = one.sandbox()
         kc = attach.client(attach.start(box.id))
         kc.iopub_channel.stop()  # nobody reads it
-        controller.kill()
+        one.kill()
         attach.wait_log("link_lost")
         asked = [kc.is_complete("1") for _ in range(n)]
-        controller.start()
+        one.start()
         attach.wait_log("link_restored", timeout=30)
         assert [kc.get_shell_msg(timeout=60)["parent_header"]["msg_id"] for _ in range(n)] == asked
 

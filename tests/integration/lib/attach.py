@@ -1,7 +1,7 @@
 """caesarion-attach as a process, and jupyter_client over what it offers."""
 
+import contextlib
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -126,6 +126,17 @@ class Attach:
         wrong += ["left behind: %s" % path for path in left]
         shutil.rmtree(self.dir, ignore_errors=True)
         return wrong
+
+
+@contextlib.contextmanager
+def attaching(controller, owner="alice"):
+    """An Attach; what is wrong at its end fails the test."""
+    made = Attach(controller, owner)
+    try:
+        yield made
+    finally:
+        wrong = made.close()
+    assert not wrong, "\n".join(wrong)
 
 
 class Run:
