@@ -83,14 +83,6 @@ static int read_wish(const json_t *body, struct wish *ret, struct err *err)
     return e < 0 ? e : jupyter_string(kernel, "name", &ret->kernel_name, err);
 }
 
-/* A kernel of its own that no session has any more is ended; the main one is the sandbox's. */
-static void leave_kernel(struct runner *r, const char *id)
-{
-    if (strcmp(id, kernel_id(kernel_table_main(runner_kernels(r)))) != 0 &&
-        !session_list_has_kernel(r, id))
-        runner_remove_kernel(r, id, NULL);
-}
-
 static int pick_kernel(struct runner *r, const struct wish *w, const char *path,
                        struct kernel **ret, struct err *err)
 {

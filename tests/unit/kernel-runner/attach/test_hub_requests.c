@@ -1,5 +1,6 @@
 /* What clients have asked and a kernel owes: order, ceilings and shares. */
 #include "kernel-runner/attach/hub_requests.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,8 +32,11 @@ static struct hub_request *add_nth(struct hub_requests *t, unsigned n, uint32_t 
 
 static void clear(struct hub_requests *t)
 {
-    while (t->list)
-        hub_requests_remove(t, t->list);
+    while (t->main)
+        hub_requests_remove(t, t->main);
+    while (t->others)
+        hub_requests_remove(t, t->others);
+    assert_int_equal(t->n_held_main, 0);
     assert_int_equal(t->n_main, 0);
     assert_int_equal(t->n_others, 0);
     assert_int_equal(t->bytes, 0);
@@ -80,10 +84,10 @@ static void found_by_id_until_removed(void **state)
     assert_ptr_equal(hub_requests_find(&t, "b"), b);
     assert_null(hub_requests_find(&t, "c"));
     assert_true(a->order < b->order);
-    assert_int_equal(t.bytes, 30);
+    assert_int_equal(t.bytes, 10); /* what the kernel may never answer does not count */
     hub_requests_remove(&t, a);
     assert_null(hub_requests_find(&t, "a"));
-    assert_int_equal(t.bytes, 20);
+    assert_int_equal(t.bytes, 0);
     clear(&t);
 }
 
@@ -96,9 +100,9 @@ static void full_at_the_ceiling_by_number(void **state)
     add_nth(&t, HUB_REQUESTS_MAX, 1, true);
     assert_true(hub_requests_are_full(&t, 1));
     while (t.n_main > HUB_REQUESTS_MAX / 2 + 1)
-        hub_requests_remove(&t, t.list);
+        hub_requests_remove(&t, t.main);
     assert_false(hub_requests_have_room(&t));
-    hub_requests_remove(&t, t.list);
+    hub_requests_remove(&t, t.main);
     assert_true(hub_requests_have_room(&t));
     clear(&t);
 }
@@ -142,12 +146,33 @@ static void of_others_the_last_are_remembered(void **state)
     add(&t, "main", 1, true, 10);
     for (unsigned n = 0; n < HUB_OTHERS_MAX; n++)
         add_nth(&t, n, 1, false);
-    assert_non_null(hub_requests_find(&t, "r0"));
-    add_nth(&t, HUB_OTHERS_MAX, 1, false);
-    assert_null(hub_requests_find(&t, "r0"));
-    assert_non_null(hub_requests_find(&t, "r1"));
+    assert_ptr_equal(hub_requests_surplus(&t), hub_requests_find(&t, "r0"));
+    hub_requests_remove(&t, hub_requests_surplus(&t));
+    assert_null(hub_requests_surplus(&t));
     assert_non_null(hub_requests_find(&t, "main"));
-    assert_int_equal(t.n_others, HUB_OTHERS_MAX);
+    clear(&t);
+}
+
+static void held_ones_count_until_they_go(void **state)
+{
+    struct hub_requests t = {0};
+    struct hub_request *a = add(&t, "a", 1, true, 10);
+    struct hub_request *o = add(&t, "o", 1, false, 20);
+    size_t len = 0;
+    hub_requests_hold(&t, a, mem_dup_str("first"), 5);
+    hub_requests_hold(&t, o, mem_dup_str("control"), 7);
+    hub_requests_hold(&t, a, mem_dup_str("second"), 6);
+    assert_int_equal(t.n_held_main, 1);
+    assert_int_equal(t.bytes, 30);
+    _cleanup_(freep) char *control = hub_requests_unhold(&t, o, &len);
+    assert_string_equal(control, "control");
+    assert_int_equal(len, 7);
+    assert_int_equal(t.bytes, 10);
+    _cleanup_(freep) char *second = hub_requests_unhold(&t, a, &len);
+    assert_string_equal(second, "second");
+    assert_null(hub_requests_unhold(&t, a, &len));
+    assert_int_equal(t.n_held_main, 0);
+    assert_int_equal(t.bytes, 10);
     clear(&t);
 }
 
@@ -168,7 +193,7 @@ static void what_a_later_one_overtook(void **state)
     a->replied = true;
     assert_null(hub_requests_overtaken(&t, b->order, true));
     /* One that was never sent is not overtaken. */
-    b->held = mem_dup_str("held");
+    hub_requests_hold(&t, b, mem_dup_str("held"), 4);
     assert_null(hub_requests_overtaken(&t, c->order, false));
     assert_false(other->idle);
     clear(&t);
@@ -184,6 +209,7 @@ int main(void)
         cmocka_unit_test(full_at_the_ceiling_by_size),
         cmocka_unit_test(full_for_those_above_their_share),
         cmocka_unit_test(of_others_the_last_are_remembered),
+        cmocka_unit_test(held_ones_count_until_they_go),
         cmocka_unit_test(what_a_later_one_overtook),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,16 +12,19 @@
 
 #define ALL_LIVE UINT64_C(1)
 
+static struct hub_spill room;
+
 static int setup(void **state)
 {
-    *state = hub_ring_new(-1);
+    room = (struct hub_spill){.dir_fd = -1, .left = HUB_SPILL_BYTES};
+    *state = hub_ring_new(&room);
     return 0;
 }
 
 static int teardown(void **state)
 {
     hub_ring_free(*state);
-    return 0;
+    return room.left == HUB_SPILL_BYTES ? 0 : -1; /* what was taken was given back */
 }
 
 /* A message whose v1 form has exactly `len` bytes; `n` is in its parent header and its content. */
@@ -178,6 +181,56 @@ static void light_bytes_at_the_ceiling_and_above(void **state)
     assert_int_equal(hub_ring_first(r), 2);
 }
 
+static void what_nobody_may_miss_goes_to_the_file_too(void **state)
+{
+    struct hub_ring *r = *state;
+    for (unsigned n = 1; n <= 20; n++) {
+        append(r, n, n % 2 ? HUB_LIGHT : HUB_ONCE, MIB(1));
+        hub_ring_limit(r, ALL_LIVE);
+    }
+    assert_int_equal(hub_ring_first(r), 1);
+    assert_true(hub_ring_bytes(r) <= HUB_LIGHT_BYTES);
+    for (unsigned n = 1; n <= 20; n++)
+        reads(r, n, n, MIB(1));
+    assert_int_equal(hub_ring_at(r, 2)->weight, HUB_ONCE);
+}
+
+static void without_room_outputs_are_dropped_and_the_rest_is_not(void **state)
+{
+    struct hub_ring *r = *state;
+    room.left = (int64_t)MIB(2) - 1;
+    for (unsigned n = 1; n <= 19; n++) {
+        append(r, n, HUB_HEAVY, MIB(1));
+        hub_ring_limit(r, ALL_LIVE);
+    }
+    reads(r, 1, 1, MIB(1));
+    dropped(r, 2, "{\"msg_id\":\"2\"}", MIB(1));
+    dropped(r, 3, "{\"msg_id\":\"3\"}", MIB(1));
+    reads(r, 4, 4, MIB(1));
+    for (unsigned n = 20; n <= 30; n++) {
+        append(r, n, HUB_LIGHT, MIB(1));
+        hub_ring_limit(r, ALL_LIVE);
+    }
+    for (unsigned n = 20; n <= 30; n++)
+        reads(r, n, n, MIB(1));
+    room.left += (int64_t)HUB_SPILL_BYTES - ((int64_t)MIB(2) - 1);
+}
+
+static void without_any_room_who_does_not_read_is_overrun(void **state)
+{
+    struct hub_ring *r = *state;
+    room.left = -(int64_t)HUB_SPILL_LIGHT;
+    for (unsigned n = 1; n <= 64; n++) {
+        append(r, n, HUB_LIGHT, MIB(1));
+        hub_ring_limit(r, ALL_LIVE);
+    }
+    assert_int_equal(hub_ring_first(r), 1);
+    append(r, 65, HUB_LIGHT, 100);
+    hub_ring_limit(r, ALL_LIVE);
+    assert_int_equal(hub_ring_first(r), 2);
+    room.left = HUB_SPILL_BYTES;
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -190,6 +243,9 @@ int main(void)
         TEST(what_a_connected_reader_needs_goes_to_a_file),
         TEST(entries_at_the_ceiling_and_above),
         TEST(light_bytes_at_the_ceiling_and_above),
+        TEST(what_nobody_may_miss_goes_to_the_file_too),
+        TEST(without_room_outputs_are_dropped_and_the_rest_is_not),
+        TEST(without_any_room_who_does_not_read_is_overrun),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
