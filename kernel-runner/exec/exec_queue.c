@@ -93,6 +93,7 @@ static bool send_again(struct exec_queue *q, struct exec *e)
     if (!was_passed_over(e) || send_to_kernel(q, e) < 0)
         return false;
     e->got_busy = e->got_reply = e->got_idle = e->reply_aborted = false;
+    e->behind = q->tickets;
     return true;
 }
 
@@ -126,9 +127,9 @@ static void interrupt_current(struct exec_queue *q)
         kernel_interrupt(q->cfg.kernel);
 }
 
-static bool escalates(const struct exec *e)
+static bool escalates(enum exec_stop why)
 {
-    return e->stop == EXEC_STOP_TIMEOUT || e->stop == EXEC_STOP_CANCEL;
+    return why == EXEC_STOP_TIMEOUT || why == EXEC_STOP_CANCEL;
 }
 
 /*
@@ -147,7 +148,7 @@ static void stop_current(struct exec_queue *q, enum exec_stop why)
     }
     exec_move(e, EXEC_EV_STOP);
     interrupt_current(q);
-    if (escalates(e) && !behind)
+    if (escalates(why) && !behind)
         loop_timer_start(q->timer, EXEC_KILL_GRACE_MS, 0);
 }
 
@@ -156,7 +157,7 @@ static void take_turn(struct exec_queue *q, struct exec *e)
 {
     if (e->state == EXEC_SENT)
         loop_timer_start(q->timer, EXEC_START_GRACE_MS, 0);
-    else if (e->state == EXEC_STOPPING && escalates(e) && !loop_timer_active(q->timer))
+    else if (e->state == EXEC_STOPPING && escalates(e->stop) && !loop_timer_active(q->timer))
         loop_timer_start(q->timer, EXEC_KILL_GRACE_MS, 0);
 }
 
