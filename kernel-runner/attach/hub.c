@@ -35,8 +35,7 @@ static void evict_detached(struct hub *h);
 static void end_overrun(struct hub *h)
 {
     struct hub_session *s, *next;
-    DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
-    {
+    DL_FOREACH_SAFE2 (h->sessions, s, next, next_session) {
         if (s->next >= hub_ring_first(h->ring) || !s->connected)
             continue;
         struct hub_front front = s->front;
@@ -54,8 +53,8 @@ static void trim(void *ctx)
     evict_detached(h);
     uint64_t from = hub_ring_next(h->ring);
     struct hub_session *s;
-    DL_FOREACH2(h->sessions, s, next_session)
-    from = MIN(from, wanted_from(s));
+    DL_FOREACH2 (h->sessions, s, next_session)
+        from = MIN(from, wanted_from(s));
     hub_ring_trim(h->ring, from - 1);
 }
 
@@ -64,9 +63,9 @@ static uint64_t live_from(const struct hub *h)
 {
     uint64_t from = hub_ring_next(h->ring);
     const struct hub_session *s;
-    DL_FOREACH2(h->sessions, s, next_session)
-    if (s->connected)
-        from = MIN(from, s->next);
+    DL_FOREACH2 (h->sessions, s, next_session)
+        if (s->connected)
+            from = MIN(from, s->next);
     return from;
 }
 
@@ -74,8 +73,7 @@ void hub_put(struct hub *h, uint32_t to, enum hub_weight weight, char *v1_take, 
 {
     uint64_t seq = hub_ring_append(h->ring, to, weight, v1_take, len);
     struct hub_session *s, *next;
-    DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
-    {
+    DL_FOREACH_SAFE2 (h->sessions, s, next, next_session) {
         if (!s->connected || s->next != seq)
             continue;
         if (to == 0 || to == s->number)
@@ -171,9 +169,9 @@ void hub_put_lost(struct hub_session *s, const struct hub_view *view, struct buf
 static struct hub_session *find_session(struct hub *h, const char *id)
 {
     struct hub_session *s;
-    DL_FOREACH2(h->sessions, s, next_session)
-    if (strcmp(s->id, id) == 0)
-        return s;
+    DL_FOREACH2 (h->sessions, s, next_session)
+        if (strcmp(s->id, id) == 0)
+            return s;
     return NULL;
 }
 
@@ -189,9 +187,9 @@ static void session_free(struct hub_session *s)
 static struct hub_session *oldest_detached(struct hub *h)
 {
     struct hub_session *s, *oldest = NULL;
-    DL_FOREACH2(h->sessions, s, next_session)
-    if (!s->connected && (!oldest || s->detached_ms < oldest->detached_ms))
-        oldest = s;
+    DL_FOREACH2 (h->sessions, s, next_session)
+        if (!s->connected && (!oldest || s->detached_ms < oldest->detached_ms))
+            oldest = s;
     return oldest;
 }
 
@@ -281,8 +279,7 @@ int hub_attach(struct hub *h, const char *session_id, bool all, const struct hub
 void hub_close_all(struct hub *h, int code, const char *reason)
 {
     struct hub_session *s, *next;
-    DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
-    {
+    DL_FOREACH_SAFE2 (h->sessions, s, next, next_session) {
         if (!s->connected)
             continue;
         struct hub_front front = s->front;

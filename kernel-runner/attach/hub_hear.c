@@ -88,9 +88,9 @@ static uint32_t session_of(const struct jp_msg *msg)
 static bool is_session(const struct hub *h, uint32_t number)
 {
     const struct hub_session *s;
-    DL_FOREACH2(h->sessions, s, next_session)
-    if (s->number == number)
-        return true;
+    DL_FOREACH2 (h->sessions, s, next_session)
+        if (s->number == number)
+            return true;
     return false;
 }
 

@@ -129,8 +129,7 @@ static void on_room(struct hub *h)
 {
     struct hub_session *s, *next;
     h->n_full = 0;
-    DL_FOREACH_SAFE2(h->sessions, s, next, next_session)
-    {
+    DL_FOREACH_SAFE2 (h->sessions, s, next, next_session) {
         if (!s->full)
             continue;
         s->full = false;
