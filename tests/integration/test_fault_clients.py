@@ -369,8 +369,8 @@ def test_the_id_of_another_clients_request(box, attach, witness):
 
 
 def test_a_flood_of_requests(lean):
-    """Four times what is taken, behind a busy cell: the flooder is not read for a while, others are."""
-    box, total = lean.box(), 4_000
+    """More than is taken, behind a busy cell: the flooder is not read for a while, others are."""
+    box, total = lean.box(), 20_000
     kernel_id = box.kernel()["id"]
     with Channels(box, kernel_id) as flooder, Channels(box, kernel_id) as other:
         blocked = flooder.run(FOREVER)
