@@ -334,9 +334,11 @@ static void on_kill_timer(void *ctx)
 
 void exec_notebook_cancel(struct exec_notebook *n, struct exec *e)
 {
+    bool again = e->stop == EXEC_STOP_CANCEL;
     e->stop = EXEC_STOP_CANCEL;
     kernel_interrupt(n->cfg.kernel);
-    loop_timer_start(n->kill_timer, EXEC_KILL_GRACE_MS, 0);
+    if (!again || !loop_timer_active(n->kill_timer))
+        loop_timer_start(n->kill_timer, EXEC_KILL_GRACE_MS, 0);
 }
 
 void exec_notebook_cancel_all(struct exec_notebook *n)
