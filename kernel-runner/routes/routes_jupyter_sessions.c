@@ -145,7 +145,7 @@ void jupyter_session_add(void *ctx, struct http_request *req)
 {
     _cleanup_(json_decrefp) json_t *body = NULL;
     struct jupyter_session s = {0};
-    struct wish w;
+    struct wish w = {0};
     struct err err;
     if (read_new(req, &body, &w, &err) < 0 || add(ctx, &w, &s, &err) < 0)
         http_answer_err(req, &err);
@@ -202,7 +202,7 @@ void jupyter_session_change(void *ctx, struct http_request *req)
 {
     _cleanup_(json_decrefp) json_t *body = NULL;
     struct jupyter_session s = {0};
-    struct wish w;
+    struct wish w = {0};
     struct err err;
     if (session_list_get(ctx, http_param(req, "sid"), &s, &err) < 0 ||
         jupyter_body(req, &body, &err) < 0 || read_wish(body, &w, &err) < 0 ||

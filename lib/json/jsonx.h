@@ -93,4 +93,4 @@ bool jsonx_uint(struct slice value, int64_t *ret);
  * Length of a prefix of at most `max` bytes (≥ 12) of a string's escaped text, without its quotes,
  * that cuts neither an escape sequence nor a surrogate pair nor a character.
  */
-size_t jsonx_cut(struct slice escaped, size_t max);
+size_t jsonx_cut(struct slice s, size_t max);
