@@ -66,7 +66,7 @@ static bool has_received(void *ctx)
 
 static void server_does_not_mask(void **state)
 {
-    struct frame f;
+    struct frame f = {0};
     side_send(&fx.a, WS_TEXT, "x");
     assert_true(run_until(1000, got_frame, &f));
     assert_false(f.masked);
@@ -77,7 +77,7 @@ static void client_masks_with_new_keys(void **state)
 {
     char keys[2][4];
     for (int i = 0; i < 2; i++) {
-        struct frame f;
+        struct frame f = {0};
         size_t before = fx.peer.received, want = before + 2 + 4 + 5;
         side_send(&fx.a, WS_TEXT, "hello");
         assert_true(run_until(1000, has_received, &want));
