@@ -182,7 +182,7 @@ def test_no_controller_to_make_a_sandbox(attach):
         "--new", "-f", path, "--url", base_url(attach.controller), "--token-file", attach.token_file
     )
     assert process.wait_exit(30) == 1
-    assert any("the token is not accepted" in line for line in process.stderr.all()), attach.tail()
+    assert process.stderr.wait(lambda line: "the token is not accepted" in line, 10), attach.tail()
 
 
 def test_shutdown_while_the_sandbox_is_made(controller):

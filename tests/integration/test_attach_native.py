@@ -213,7 +213,8 @@ def test_mistakes_end_with_a_sentence(attach, args, status, words):
     flags = [] if "--url" in args else ["--url", base_url(attach.controller)]
     process = attach.spawn(*args, *flags, CAESARION_TOKEN=attach.controller.tokens["alice"])
     assert process.wait_exit(30) == status
-    assert any(words in line for line in process.stderr.all()), process.stderr.all()
+    assert process.stderr.wait(lambda line: words in line, 10), process.stderr.all()
+    process.stdout.wait_end(10)
     assert process.stdout.all() == []
 
 
@@ -222,7 +223,7 @@ def test_a_token_that_is_not_accepted(attach, sandbox):
     flags = ["--url", base_url(attach.controller)]
     process = attach.spawn(sandbox.id, *flags, "--token-file", attach.token_file)
     assert process.wait_exit(30) == 1
-    assert any("the token is not accepted" in line for line in process.stderr.all())
+    assert process.stderr.wait(lambda line: "the token is not accepted" in line, 10)
 
 
 def test_a_sandbox_of_somebody_else(attach, shared_controller):
@@ -232,7 +233,7 @@ def test_a_sandbox_of_somebody_else(attach, shared_controller):
             box.id, "--url", base_url(shared_controller), "--token-file", bobs.token_file
         )
         assert process.wait_exit(30) == 1
-        assert any("is not there" in line for line in process.stderr.all())
+        assert process.stderr.wait(lambda line: "is not there" in line, 10)
         shared_controller.alice.delete("/api/sandboxes/" + box.id).expect(204)
 
 
@@ -245,7 +246,7 @@ def test_a_sandbox_that_ends(attach, shared_controller):
     attach.client(path)
     shared_controller.alice.delete("/api/sandboxes/" + box.id).expect(204)
     assert attach.process.wait_exit(30) == 1
-    assert any("is not there" in line for line in attach.process.stderr.all())
+    assert attach.process.stderr.wait(lambda line: "is not there" in line, 10)
     assert not path.exists()
 
 
