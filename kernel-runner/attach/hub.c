@@ -195,8 +195,9 @@ static struct hub_session *oldest_detached(struct hub *h)
 
 static void evict_detached(struct hub *h)
 {
-    while (h->n_detached > HUB_DETACHED_MAX)
-        session_free(oldest_detached(h));
+    struct hub_session *s;
+    while (h->n_detached > HUB_DETACHED_MAX && (s = oldest_detached(h)))
+        session_free(s);
 }
 
 static void on_expiry(void *ctx)

@@ -19,7 +19,8 @@
 #define SECRET_FILE_MAX 4096U
 #define FILE_SUFFIX     "-file"
 
-static const size_t sizes[] = {
+_unused_ static const size_t sizes[] = {
+    /* for an assertion */
     [CONF_STRING] = sizeof(char *),
     [CONF_INT] = sizeof(int64_t),
     [CONF_SIZE] = sizeof(uint64_t),
