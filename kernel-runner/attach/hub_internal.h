@@ -4,6 +4,7 @@
 #include "kernel-runner/attach/hub_say.h"
 
 #define HUB_WATCH_MS 1000 /* how often a silent kernel is asked for a sign */
+#define HUB_RECENT   1024 /* requests that are known when they come again */
 
 /* Between hub.c (sessions and the ring), hub_send.c (from clients) and hub_hear.c (the kernel). */
 struct hub_session {
@@ -36,6 +37,8 @@ struct hub {
     struct loop_timer *watch;   /* while something is unanswered: does the kernel still owe it? */
     struct loop_defer *trimmer; /* after acknowledgements */
     uint64_t probe_order;
+    uint64_t recent[HUB_RECENT]; /* ring of digests */
+    size_t n_recent;
     bool ending; /* a client asked for the end of the kernel */
     bool ending_all;
     bool gone;

@@ -336,6 +336,29 @@ static void pass(struct hub *h, struct hub_request *r, const struct jp_ws_msg *m
         hold(h, r, msg);
 }
 
+static uint64_t mix(uint64_t h, struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        h = (h ^ (unsigned char)s.ptr[i]) * 1099511628211U; /* FNV-1a */
+    return h;
+}
+
+/*
+ * caesarion-attach sends again what a broken connection may have lost. A kernel drops what it had
+ * already, but a new process of it would not: it would run twice.
+ */
+static bool was_here(struct hub *h, const struct jp_ws_msg *msg)
+{
+    struct slice content = msg->frames[JP_CONTENT];
+    uint64_t digest = mix(14695981039346656037U ^ content.len, msg->frames[JP_HEADER]);
+    digest = mix(digest, slice_make(content.ptr, MIN(content.len, KIB(4))));
+    for (size_t i = 0; i < MIN(h->n_recent, (size_t)HUB_RECENT); i++)
+        if (h->recent[i] == digest)
+            return true;
+    h->recent[h->n_recent++ % HUB_RECENT] = digest;
+    return false;
+}
+
 /* Why a message is none that goes to the kernel as a request, or NULL. */
 static const char *refusal(struct hub *h, const struct jp_ws_msg *msg, struct client_header *header)
 {
@@ -345,6 +368,8 @@ static const char *refusal(struct hub *h, const struct jp_ws_msg *msg, struct cl
         return "nothing can be sent on iopub";
     if (msg->channel != JP_STDIN && is_taken(h, header->msg_id))
         return "its msg_id is used by another request";
+    if (msg->channel != JP_STDIN && was_here(h, msg))
+        return "it was here before";
     return NULL;
 }
 

@@ -662,3 +662,14 @@ def test_a_forged_idle_ends_no_wait_for_the_reply(box, attach):
     gate.open()
     assert stream_text(client.answers(asked, "execute_reply")) in ("", "really over\n")
     serves(client)
+
+
+def test_a_repeated_request_does_not_run_on_the_next_process(box, attach):
+    """What a client sends again after a broken connection; the kernel may have been replaced since."""
+    client = attach()
+    message = client.make("execute_request", {"code": "ran = globals().get('ran', 0) + 1"})
+    client.raw(client.bytes_of(message))
+    client.answers(message["header"]["msg_id"], "execute_reply")
+    box.restart()
+    client.raw(client.bytes_of(message))
+    assert client.text("print(globals().get('ran', 0))") == "0\n"
