@@ -143,7 +143,7 @@ def test_interrupt_of_an_idle_kernel_changes_nothing(box):
 
 def test_interrupt_never_kills(sandbox):
     gate = Gate(sandbox)
-    with sandbox.stream("print('started', flush=True)\n" + gate.stubborn_code) as stream:
+    with sandbox.stream(gate.stubborn_code) as stream:
         stream.until_text("started")
         for n in (1, 2):
             sandbox.interrupt().expect(204)

@@ -324,7 +324,8 @@ def test_help_by_question_mark_does_not_hang(box):
 
 @pytest.mark.parametrize("turn", range(5))
 def test_output_of_a_child_comes_before_done(box, turn):
-    code = "import subprocess\n_ = subprocess.run(['seq', '1', '3000'])\nprint('python')"
+    # One write for the line: the child's output may come between two.
+    code = "import subprocess\n_ = subprocess.run(['seq', '1', '3000'])\nprint('python\\n', end='')"
     events = box.log(code)
     text = contract.stream_text(events, "stdout")
     # All of both; what the interpreter and what the child wrote come by two ways, so in no fixed order.
