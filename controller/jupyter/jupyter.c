@@ -85,7 +85,7 @@ int jupyter_check_spec(const json_t *name, struct err *err)
 
 bool jupyter_is_main(const struct sandbox *sb, const char *kernel_id)
 {
-    return kernel_id && strcmp(sb->id + 3, kernel_id) == 0;
+    return kernel_id && strcmp(id_main_kernel(sb->id), kernel_id) == 0;
 }
 
 void jupyter_give_back(struct http_request *req, int status, struct slice body)

@@ -43,12 +43,11 @@ static void created(void *ctx, json_t *json, bool existed, const struct err *err
         return;
     }
     const json_t *kernel = json_object_get(json, "kernel");
-    const char *id = json_string_value(json_object_get(json, "id"));
+    const char *id = id_main_kernel(json_string_value(json_object_get(json, "id")));
     const char *state = json_string_value(json_object_get(kernel, "state"));
-    _cleanup_(freep) char *location = mem_printf(JUPYTER_KERNELS_PATH "/%s", id + 3);
+    _cleanup_(freep) char *location = mem_printf(JUPYTER_KERNELS_PATH "/%s", id);
     http_set_header(c->req, "Location", location);
-    http_answer_json(c->req, 201,
-                     jupyter_kernel_model(id + 3, clk_wall_us(), state ? state : "idle"));
+    http_answer_json(c->req, 201, jupyter_kernel_model(id, clk_wall_us(), state ? state : "idle"));
 }
 
 /* Of what Jupyter's own server knows, `env` has a meaning here; `path` and `kernel_id` have none.

@@ -12,7 +12,8 @@
 /* "busy": neither gone nor free for work, which is all that can be said of it. */
 void jupyter_missing_kernel(const struct sandbox *sb, json_t *list)
 {
-    json_array_append_new(list, jupyter_kernel_model(sb->id + 3, sb->last_activity_at, "busy"));
+    json_array_append_new(
+        list, jupyter_kernel_model(id_main_kernel(sb->id), sb->last_activity_at, "busy"));
 }
 
 /* As its labels say: the runner keeps each session there, too. */

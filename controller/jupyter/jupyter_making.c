@@ -179,7 +179,7 @@ static void created(void *ctx, json_t *json, bool existed, const struct err *err
         return;
     }
     memcpy(m->sandbox, sb->id, sizeof(m->sandbox));
-    m->kernel_id = mem_dup_str(sb->id + 3);
+    m->kernel_id = mem_dup_str(id_main_kernel(sb->id));
     post(m, sb);
 }
 

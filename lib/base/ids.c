@@ -62,9 +62,14 @@ void id_sandbox_format(const uint8_t bytes[16], char out[ID_SANDBOX_SIZE])
     memcpy(out + 36, "000", 4);
 }
 
+const char *id_main_kernel(const char *sandbox_id)
+{
+    return sandbox_id + 3;
+}
+
 void id_kernel_format(const char *sandbox_id, unsigned n, char out[ID_UUID_SIZE])
 {
-    snprintf(out, ID_UUID_SIZE, "%.33s%03x", sandbox_id + 3, n & 0xFFFU);
+    snprintf(out, ID_UUID_SIZE, "%.33s%03x", id_main_kernel(sandbox_id), n & 0xFFFU);
 }
 
 bool id_kernel_sandbox(const char *kernel_id, char out[ID_SANDBOX_SIZE])

@@ -18,6 +18,8 @@ bool id_is_sandbox(const char *s);
 bool id_is_exec(const char *s);
 /* From random bytes: a sandbox id. */
 void id_sandbox_format(const uint8_t bytes[16], char out[ID_SANDBOX_SIZE]);
+/* The id of its main kernel: a part of `sandbox_id`, and borrowed as that is. */
+const char *id_main_kernel(const char *sandbox_id);
 /* Kernel number n (0 = main, up to 4095) of a sandbox. */
 void id_kernel_format(const char *sandbox_id, unsigned n, char out[ID_UUID_SIZE]);
 /*

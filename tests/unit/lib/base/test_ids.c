@@ -64,6 +64,8 @@ static void a_kernel_id_names_its_sandbox(void **state)
         assert_true(id_kernel_sandbox(kernel, back));
         assert_string_equal(back, sandbox);
     }
+    id_kernel_format(sandbox, 0, kernel);
+    assert_string_equal(id_main_kernel(sandbox), kernel);
     assert_false(id_kernel_sandbox("nothing", back));
     assert_false(id_kernel_sandbox(sandbox, back));
 }
