@@ -95,20 +95,10 @@ static int read_member(struct contents_body *b, struct slice key, struct slice v
     return 0;
 }
 
-static struct slice trim(struct slice s)
-{
-    static const char blanks[] = " \t\r\n";
-    for (; s.len > 0 && memchr(blanks, s.ptr[0], 4); s.len--)
-        s.ptr++;
-    while (s.len > 0 && memchr(blanks, s.ptr[s.len - 1], 4))
-        s.len--;
-    return s;
-}
-
 int contents_body_parse(struct contents_body *ret, struct slice text, struct err *err)
 {
     *ret = (struct contents_body){.empty = true};
-    text = trim(text);
+    text = slice_trim(text, " \t\r\n");
     ret->missing = text.len == 0 || slice_eq_str(text, "null");
     if (ret->missing)
         return 0;

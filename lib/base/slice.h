@@ -34,3 +34,14 @@ static inline bool slice_starts(struct slice a, const char *prefix)
     size_t n = strlen(prefix);
     return a.len >= n && (n == 0 || memcmp(a.ptr, prefix, n) == 0);
 }
+
+/* Without the characters of `blanks` at its ends. */
+static inline struct slice slice_trim(struct slice s, const char *blanks)
+{
+    size_t n = strlen(blanks);
+    for (; s.len > 0 && memchr(blanks, s.ptr[0], n); s.len--)
+        s.ptr++;
+    while (s.len > 0 && memchr(blanks, s.ptr[s.len - 1], n))
+        s.len--;
+    return s;
+}

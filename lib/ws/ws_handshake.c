@@ -48,23 +48,12 @@ bool ws_accept(const char *key, char out[WS_ACCEPT_SIZE])
     return true;
 }
 
-static struct slice trim(const char *p, size_t len)
-{
-    while (len && (p[len - 1] == ' ' || p[len - 1] == '\t'))
-        len--;
-    while (len && (*p == ' ' || *p == '\t')) {
-        p++;
-        len--;
-    }
-    return slice_make(p, len);
-}
-
 bool ws_list_has(const char *header, const char *token)
 {
     size_t n = strlen(token);
     for (const char *p = header; p && *p;) {
         size_t len = strcspn(p, ",");
-        struct slice item = trim(p, len);
+        struct slice item = slice_trim(slice_make(p, len), " \t");
         if (item.len == n && strncasecmp(item.ptr, token, n) == 0)
             return true;
         p += len + (p[len] == ',');

@@ -24,11 +24,21 @@ static void a_prefix_lies_within(void **state)
     assert_false(slice_starts(slice_str("Bytes=1"), "bytes="));
 }
 
+static void blanks_are_trimmed_at_both_ends_only(void **state)
+{
+    assert_true(slice_eq_str(slice_trim(slice_str(" \ta b\t "), " \t"), "a b"));
+    assert_true(slice_eq_str(slice_trim(slice_str("\na "), " \t"), "\na"));
+    assert_int_equal(slice_trim(slice_str(" \t "), " \t").len, 0);
+    assert_int_equal(slice_trim(slice_make(NULL, 0), " ").len, 0);
+    assert_true(slice_eq(slice_trim(slice_make("\0a ", 3), " "), slice_make("\0a", 2)));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slices_compare_by_their_bytes),
         cmocka_unit_test(a_prefix_lies_within),
+        cmocka_unit_test(blanks_are_trimmed_at_both_ends_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
