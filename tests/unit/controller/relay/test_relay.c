@@ -17,6 +17,7 @@
 #include "lib/httpc/httpc.h"
 #include "lib/loop/loop.h"
 #include "tests/unit/controller/relay/raw_peer.h"
+#include "tests/unit/controller/relay/sandbox_stub.h"
 
 #define ID    "sb-12345678-1234-4234-8234-123456789000"
 #define BASE  "/api/sandboxes/" ID
@@ -100,11 +101,7 @@ static int setup(void **state)
         .routes = routes, .n_routes = ARRAY_LEN(routes), .ctx = f};
     assert_int_equal(
         http_server_new(&f->server, f->loop, peer_listen(f->front_path), &server, NULL), 0);
-    snprintf(f->sandbox.id, sizeof(f->sandbox.id), "%s", ID);
-    snprintf(f->sandbox.token, sizeof(f->sandbox.token), "%s", TOKEN);
-    snprintf(f->sandbox.endpoint.unix_path, sizeof(f->sandbox.endpoint.unix_path), "%s",
-             f->runner.path);
-    f->sandbox.state = SANDBOX_READY;
+    sandbox_stub(&f->sandbox, ID, TOKEN, f->runner.path);
     f->deadline = loop_timer_new(f->loop, on_deadline, f);
     loop_timer_start(f->deadline, 20000, 0);
     buf_init(&f->data, MIB(64));
@@ -132,19 +129,6 @@ static int teardown(void **state)
     rmdir(f->dir);
     free(f);
     return 0;
-}
-
-/* As the table does when a sandbox ends. */
-static void sandbox_ends(struct fixture *f, enum err_code code, const char *text)
-{
-    struct err err = {0};
-    err_set(&err, code, "%s", text);
-    f->sandbox.state = SANDBOX_GONE;
-    while (f->sandbox.watches) {
-        struct sandbox_watch *w = f->sandbox.watches;
-        sandbox_watch_stop(w);
-        w->fn(w->ctx, &err);
-    }
 }
 
 /* ---- the client ---- */
@@ -494,7 +478,8 @@ static void silent_stream(struct peer *p)
 
 static void end_sandbox(void *ctx)
 {
-    sandbox_ends(ctx, ERR_SANDBOX_LOST, "its node has \"left\"");
+    struct fixture *f = ctx;
+    sandbox_stub_end(&f->sandbox, ERR_SANDBOX_LOST, "its node has \"left\"");
 }
 
 static void the_end_of_the_sandbox_ends_a_silent_stream(void **state)

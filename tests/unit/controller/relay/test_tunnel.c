@@ -19,6 +19,7 @@
 #include "lib/httpc/httpc_tunnel.h"
 #include "lib/loop/loop.h"
 #include "tests/unit/controller/relay/raw_peer.h"
+#include "tests/unit/controller/relay/sandbox_stub.h"
 
 #define ID     "sb-12345678-1234-4234-8234-123456789000"
 #define BOX    "/api/sandboxes/" ID "/jupyter/api/kernels/k/channels"
@@ -80,11 +81,7 @@ static int setup(void **state)
         .routes = routes, .n_routes = ARRAY_LEN(routes), .ctx = f};
     assert_int_equal(
         http_server_new(&f->server, f->loop, peer_listen(f->front_path), &server, NULL), 0);
-    snprintf(f->sandbox.id, sizeof(f->sandbox.id), "%s", ID);
-    snprintf(f->sandbox.token, sizeof(f->sandbox.token), "%s", TOKEN);
-    snprintf(f->sandbox.endpoint.unix_path, sizeof(f->sandbox.endpoint.unix_path), "%s",
-             f->runner.path);
-    f->sandbox.state = SANDBOX_READY;
+    sandbox_stub(&f->sandbox, ID, TOKEN, f->runner.path);
     f->deadline = loop_timer_new(f->loop, on_deadline, f);
     loop_timer_start(f->deadline, 20000, 0);
     buf_init(&f->data, MIB(64));
@@ -117,18 +114,6 @@ static int teardown(void **state)
     rmdir(f->dir);
     free(f);
     return 0;
-}
-
-static void sandbox_ends(struct fixture *f, enum err_code code)
-{
-    struct err err = {0};
-    err_set(&err, code, "it ended");
-    f->sandbox.state = SANDBOX_GONE;
-    while (f->sandbox.watches) {
-        struct sandbox_watch *w = f->sandbox.watches;
-        sandbox_watch_stop(w);
-        w->fn(w->ctx, &err);
-    }
 }
 
 /* ---- the client ---- */
@@ -376,7 +361,7 @@ static void on_later_gone(void *ctx)
 {
     struct fixture *f = ctx;
     if (f->runner.n_requests > 0)
-        sandbox_ends(f, ERR_SANDBOX_LOST);
+        sandbox_stub_end(&f->sandbox, ERR_SANDBOX_LOST, "it ended");
     else
         loop_timer_start(f->later, 5, 0);
 }
@@ -528,7 +513,7 @@ static void the_sandbox_ends(void **state)
     peer_start(&f->runner, silent_end_scenario);
     ask_open(f);
     read_until(f, 9);
-    sandbox_ends(f, ERR_SANDBOX_LOST);
+    sandbox_stub_end(&f->sandbox, ERR_SANDBOX_LOST, "it ended");
     read_until(f, 0); /* its connection stays open: bounded */
     assert_int_equal(f->n_end, 1);
     assert_data(f, "something");
