@@ -1,10 +1,9 @@
-"""Executions beside those of the competitors: latency, live output, much output. All on beds: a fresh
-sandbox and a fresh kernel of each competitor, so that no single process's luck decides."""
+"""Executions beside those of the competitors: latency, live output, much output. All on beds."""
 
-import contextlib
 import hashlib
 
 from . import stats
+from .bed import Bed
 from .clients import JSON, NDJSON, SSE, Bare, JupyterClient, JupyterSocket, OverHttp
 from .report import Failure
 from .things import JupyterServer, KernelTwin, StockKernel
@@ -33,39 +32,19 @@ EXPECTED = {
 }
 
 
-class Bed:
-    def __init__(self, controller, server):
-        self._stack = contextlib.ExitStack()
-        enter = self._stack.enter_context
-        try:
-            controller.await_warm()
-            self.sandbox = enter(controller.create())
-            twin = enter(KernelTwin(self.sandbox.kernel_recipe()))
-            self.competitors = {
-                BARE: Bare(twin),
-                CONTROLLER: OverHttp.controller(self.sandbox),
-                RUNNER: OverHttp.runner(self.sandbox),
-                CLIENT: JupyterClient(twin),
-                STOCK: JupyterClient(enter(StockKernel())),
-                SERVER: JupyterSocket(server),
-            }
-            self._stack.callback(self.competitors[SERVER].delete)
-            # The refilled pool's kernel has come up: it shall not start while we measure.
-            controller.await_warm()
-            for subject, c in self.competitors.items():
-                try:
-                    c.latency(3, "pass")
-                except Exception as e:
-                    raise Failure("%s: %s" % (subject, e)) from e
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self._stack.close()
+class ExecutionBed(Bed):
+    def compete(self, stack, server):
+        twin = stack.enter_context(KernelTwin(self.sandbox.kernel_recipe()))
+        socket = JupyterSocket(server)
+        stack.callback(socket.delete)
+        return {
+            BARE: Bare(twin),
+            CONTROLLER: OverHttp.controller(self.sandbox),
+            RUNNER: OverHttp.runner(self.sandbox),
+            CLIENT: JupyterClient(twin),
+            STOCK: JupyterClient(stack.enter_context(StockKernel())),
+            SERVER: socket,
+        }
 
     def streamed(self, accept):
         return OverHttp.controller(self.sandbox, accept)
@@ -93,7 +72,7 @@ class Executions:
     def measure(self):
         with JupyterServer() as server:
             for _ in range(self.plan.beds):
-                with Bed(self.controller, server) as bed:
+                with ExecutionBed(self.controller, server) as bed:
                     self._latency(bed)
                     self._live(bed)
                     self._output(bed)

@@ -1,9 +1,8 @@
 """Jupyter clients' WebSockets beside those of the servers they come from: latency, a kernel's start, much output,
 memory. One small C client for all of them, so that what differs is the server."""
 
-import contextlib
-
 from . import stats
+from .bed import Bed
 from .clients import Bare, OverSocket, finish_idle, start_kernel
 from .executions import BARE, EXPECTED, LINES, ONE_PRINT, len_of
 from .report import Failure
@@ -18,38 +17,19 @@ SLOW_SHARE = 8  # of the samples: what a competitor gets that takes 44 ms for on
 PRINT = "print(1)"
 
 
-class Bed:
-    """A fresh sandbox, and a fresh kernel of each competitor."""
+class SocketBed(Bed):
+    warm_up = 2
 
-    def __init__(self, controller, servers):
-        self._stack = contextlib.ExitStack()
-        enter = self._stack.enter_context
-        try:
-            controller.await_warm()
-            self.sandbox = enter(controller.create())
-            self.competitors = {BARE: Bare(enter(KernelTwin(self.sandbox.kernel_recipe())))}
+    def compete(self, stack, servers):
+        found = {BARE: Bare(stack.enter_context(KernelTwin(self.sandbox.kernel_recipe())))}
+        for protocol in PROTOCOLS:
+            found[OURS % protocol] = OverSocket.controller(self.sandbox, protocol)
+        for name, server in servers.items():
+            kernel = server.kernel()
+            stack.callback(server.end_kernel, kernel)
             for protocol in PROTOCOLS:
-                self.competitors[OURS % protocol] = OverSocket.controller(self.sandbox, protocol)
-            for name, server in servers.items():
-                kernel = server.kernel()
-                self._stack.callback(server.end_kernel, kernel)
-                for protocol in PROTOCOLS:
-                    self.competitors[name % protocol] = OverSocket.server(server, kernel, protocol)
-            controller.await_warm()
-            for subject, c in self.competitors.items():
-                try:
-                    c.latency(2, "pass")
-                except Exception as e:
-                    raise Failure("%s: %s" % (subject, e)) from e
-        except BaseException:
-            self._stack.close()
-            raise
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        self._stack.close()
+                found[name % protocol] = OverSocket.server(server, kernel, protocol)
+        return found
 
 
 class Sockets:
@@ -69,7 +49,7 @@ class Sockets:
         with JupyterServer() as server, KernelGateway() as gateway:
             servers = {SERVER: server, GATEWAY: gateway}
             for _ in range(self.plan.beds):
-                with Bed(self.controller, servers) as bed:
+                with SocketBed(self.controller, servers) as bed:
                     for _ in range(self.plan.latency_rounds):
                         self._latency_round(bed)
                     for _ in range(self.plan.output_rounds):
