@@ -4,6 +4,8 @@
  */
 #include "kernel-runner/core/runner.h"
 
+#include "kernel-runner/core/identity.h"
+#include "kernel-runner/core/lifetime.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
@@ -26,10 +28,10 @@ struct runner {
     void *attach;
     unsigned n_clients, n_sessions;
 
-    bool claimed;
-    json_t *identity; /* the members of the claim that are given back as they are */
-    int64_t created_at, last_activity_at;
-    int64_t exec_timeout_ms, idle_timeout_ms, max_lifetime_ms; /* lifetime 0: none */
+    struct identity identity;
+    struct lifetime lifetime;
+    int64_t created_at, last_activity_at; /* wall: what is shown, never reckoned with */
+    int64_t exec_timeout_ms, idle_timeout_ms;
 };
 
 static const double seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300};
@@ -57,6 +59,7 @@ static const struct metric_desc metric_table[RUNNER_M_COUNT] = {
 
 void runner_touch(struct runner *r)
 {
+    r->lifetime.active_us = clk_mono_us();
     r->last_activity_at = clk_wall_us();
 }
 
@@ -68,37 +71,27 @@ static size_t outstanding(const struct runner *r)
     return r->cfg.idle_counts_connections ? n + r->n_clients : n;
 }
 
-static int64_t idle_limit_ms(const struct runner *r)
-{
-    return r->claimed ? r->idle_timeout_ms : r->cfg.unclaimed_timeout_ms;
-}
-
-/* When the sandbox ends if nothing more happens, wall µs. */
-static int64_t expires_at(const struct runner *r)
-{
-    int64_t from = outstanding(r) ? clk_wall_us() : r->last_activity_at;
-    int64_t at = from + idle_limit_ms(r) * 1000;
-    if (!r->claimed || !r->max_lifetime_ms)
-        return at;
-    return MIN(at, r->created_at + r->max_lifetime_ms * 1000);
-}
-
 static void arm_idle(struct runner *r)
 {
-    loop_timer_start(r->idle, (expires_at(r) - clk_wall_us()) / 1000 + 1, 0);
+    int64_t now = clk_mono_us();
+    int64_t ends = lifetime_ends_us(&r->lifetime, now, outstanding(r) > 0);
+    loop_timer_start(r->idle, MAX(ends - now, 0) / 1000 + 1, 0);
 }
 
 static void on_idle(void *ctx)
 {
     struct runner *r = ctx;
-    int64_t now = clk_wall_us();
-    if (now < expires_at(r)) {
+    switch (lifetime_end(&r->lifetime, clk_mono_us(), outstanding(r) > 0)) {
+    case LIFETIME_LASTS:
         arm_idle(r);
         return;
+    case LIFETIME_IDLE:
+        r->cfg.on_expired(r->cfg.ctx, "idle_timeout");
+        return;
+    case LIFETIME_MAX:
+        r->cfg.on_expired(r->cfg.ctx, "max_lifetime");
+        return;
     }
-    bool lifetime =
-        r->claimed && r->max_lifetime_ms && now >= r->created_at + r->max_lifetime_ms * 1000;
-    r->cfg.on_expired(r->cfg.ctx, lifetime ? "max_lifetime" : "idle_timeout");
 }
 
 /* ---- executions ---- */
@@ -220,52 +213,47 @@ int runner_remove_kernel(struct runner *r, const char *id, struct err *err)
 
 /* ---- identity ---- */
 
-static void copy_member(json_t *to, const json_t *from, const char *key)
+static int get_timeouts(const json_t *body, int64_t *exec_ms, int64_t *idle_ms, int64_t *max_ms,
+                        struct err *err)
 {
-    json_t *value = json_object_get(from, key);
-    if (value && !json_is_null(value))
-        json_object_set(to, key, value);
-}
-
-static int take_timeouts(struct runner *r, const json_t *body, struct err *err)
-{
-    int e;
-    if ((e = jsonx_get_seconds(body, "exec_timeout_s", LIMIT_TIMEOUT_S, &r->exec_timeout_ms, err)) <
-            0 ||
-        (e = jsonx_get_seconds(body, "idle_timeout_s", LIMIT_LIFETIME_S, &r->idle_timeout_ms,
-                               err)) < 0)
+    int e = jsonx_get_seconds(body, "exec_timeout_s", LIMIT_TIMEOUT_S, exec_ms, err);
+    if (e < 0 ||
+        (e = jsonx_get_seconds(body, "idle_timeout_s", LIMIT_LIFETIME_S, idle_ms, err)) < 0)
         return e;
-    return jsonx_get_seconds(body, "max_lifetime_s", LIMIT_LIFETIME_S, &r->max_lifetime_ms, err);
+    return jsonx_get_seconds(body, "max_lifetime_s", LIMIT_LIFETIME_S, max_ms, err);
 }
 
 int runner_claim(struct runner *r, const json_t *body, struct err *err)
 {
-    int e = jsonx_object(body, err);
-    if (e < 0)
-        return e;
-    const char *owner = json_string_value(json_object_get(body, "owner"));
-    if (!owner)
-        return err_field(err, "owner", "a claim names its owner");
-    if (r->claimed) {
-        const char *now = json_string_value(json_object_get(r->identity, "owner"));
-        if (now && strcmp(now, owner) == 0)
-            return 0;
-        return err_set(err, ERR_CONFLICT, "this sandbox is claimed already");
-    }
+    int e = identity_check(&r->identity, body, err);
+    if (e != 0)
+        return MIN(e, 0);
     json_t *env = NULL;
+    int64_t exec_ms = r->exec_timeout_ms, idle_ms = r->idle_timeout_ms, max_ms = 0;
     e = jsonx_get_string_map(body, "env", LIMIT_ENV_ENTRIES, LIMIT_ENV_VALUE_BYTES, &env, err);
-    if (e < 0 || (e = take_timeouts(r, body, err)) < 0)
+    if (e < 0 || (e = get_timeouts(body, &exec_ms, &idle_ms, &max_ms, err)) < 0)
         return e;
-    static const char *const kept[] = {"owner", "name", "labels", "idempotency_key", "session_id"};
-    for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-        copy_member(r->identity, body, kept[i]);
-    r->claimed = true;
+    identity_take(&r->identity, body);
+    r->exec_timeout_ms = exec_ms;
+    r->idle_timeout_ms = idle_ms;
+    r->lifetime =
+        (struct lifetime){.idle_ms = idle_ms, .max_ms = max_ms, .begun_us = clk_mono_us()};
     r->created_at = clk_wall_us();
     runner_touch(r);
     arm_idle(r);
     if (env)
         kernel_table_set_env(r->kernels, env);
     return 0;
+}
+
+json_t *runner_claim_json(const struct runner *r)
+{
+    static const char *const told[] = {"claim_id", "owner", "name", "idempotency_key",
+                                       "session_id"};
+    json_t *j = json_object();
+    for (size_t i = 0; i < ARRAY_LEN(told); i++)
+        json_object_set_new(j, told[i], identity_member(&r->identity, told[i]));
+    return j;
 }
 
 static json_t *time_json(int64_t at)
@@ -280,35 +268,34 @@ static json_t *seconds_json(int64_t ms)
     return ms % 1000 ? json_real((double)ms / 1000) : json_integer(ms / 1000);
 }
 
-static json_t *member_or(const json_t *obj, const char *key, json_t *fallback_take)
+/* When it ends if nothing more happens. */
+static json_t *expiry_json(struct runner *r)
 {
-    json_t *value = json_object_get(obj, key);
-    if (!value)
-        return fallback_take;
-    json_decref(fallback_take);
-    return json_incref(value);
+    int64_t now = clk_mono_us();
+    int64_t ends = lifetime_ends_us(&r->lifetime, now, outstanding(r) > 0);
+    return time_json(lifetime_shown(&r->lifetime, ends, now, clk_wall_us()));
 }
 
 json_t *runner_sandbox_json(struct runner *r, bool with_kernel)
 {
     json_t *j = json_object();
     json_object_set_new(j, "id", json_string(r->cfg.id));
-    json_object_set_new(j, "name", member_or(r->identity, "name", json_null()));
-    json_object_set_new(j, "owner", member_or(r->identity, "owner", json_null()));
+    json_object_set_new(j, "name", identity_member(&r->identity, "name"));
+    json_object_set_new(j, "owner", identity_member(&r->identity, "owner"));
     json_object_set_new(j, "status", json_string("ready"));
     json_object_set_new(j, "ready", json_true());
     json_object_set_new(j, "created_at", time_json(r->created_at));
     json_object_set_new(j, "last_activity_at", time_json(r->last_activity_at));
-    json_object_set_new(j, "expires_at", time_json(expires_at(r)));
-    json_object_set_new(j, "session_id", member_or(r->identity, "session_id", json_null()));
-    json_object_set_new(j, "labels", member_or(r->identity, "labels", json_object()));
+    json_object_set_new(j, "expires_at", expiry_json(r));
+    json_object_set_new(j, "session_id", identity_member(&r->identity, "session_id"));
+    json_object_set(j, "labels", runner_labels(r));
     json_object_set_new(j, "exec_timeout_s", seconds_json(r->exec_timeout_ms));
     json_object_set_new(j, "idle_timeout_s", seconds_json(r->idle_timeout_ms));
     json_object_set_new(j, "max_lifetime_s",
-                        r->max_lifetime_ms ? seconds_json(r->max_lifetime_ms) : json_null());
-    json_object_set_new(j, "claimed", json_boolean(r->claimed));
-    json_object_set_new(j, "idempotency_key",
-                        member_or(r->identity, "idempotency_key", json_null()));
+                        r->lifetime.max_ms ? seconds_json(r->lifetime.max_ms) : json_null());
+    json_object_set_new(j, "claimed", json_boolean(identity_claimed(&r->identity)));
+    json_object_set_new(j, "claim_id", identity_member(&r->identity, "claim_id"));
+    json_object_set_new(j, "idempotency_key", identity_member(&r->identity, "idempotency_key"));
     if (with_kernel)
         json_object_set_new(j, "kernel", kernel_json(kernel_table_main(r->kernels)));
     return j;
@@ -345,11 +332,14 @@ int runner_new(struct runner **ret, struct loop *loop, const struct runner_cfg *
     struct runner *r = MEM_NEW(struct runner);
     r->loop = loop;
     r->cfg = *cfg;
-    r->identity = json_object();
+    identity_init(&r->identity);
     r->metrics = metrics_new(metric_table, RUNNER_M_COUNT);
     r->exec_timeout_ms = cfg->exec_timeout_ms;
     r->idle_timeout_ms = cfg->idle_timeout_ms;
-    r->created_at = r->last_activity_at = clk_wall_us();
+    r->lifetime =
+        (struct lifetime){.idle_ms = cfg->unclaimed_timeout_ms, .begun_us = clk_mono_us()};
+    r->created_at = clk_wall_us();
+    runner_touch(r);
     r->idle = loop_timer_new(loop, on_idle, r);
     int e = start(r, err);
     if (e < 0) {
@@ -380,7 +370,7 @@ struct runner *runner_free(struct runner *r)
     file_root_free(r->files);
     metrics_free(r->metrics);
     loop_timer_free(r->idle);
-    json_decref(r->identity);
+    identity_done(&r->identity);
     if (r->cfg.spill_dir_fd >= 0)
         close(r->cfg.spill_dir_fd);
     free(r);
@@ -440,16 +430,16 @@ int64_t runner_last_activity(const struct runner *r)
 
 const json_t *runner_identity(const struct runner *r)
 {
-    return r->identity;
+    return r->identity.members;
 }
 
 json_t *runner_labels(struct runner *r)
 {
-    json_t *labels = json_object_get(r->identity, "labels");
+    json_t *labels = json_object_get(r->identity.members, "labels");
     if (labels)
         return labels;
     labels = json_object();
-    json_object_set_new(r->identity, "labels", labels);
+    json_object_set_new(r->identity.members, "labels", labels);
     return labels;
 }
 

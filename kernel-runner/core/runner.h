@@ -67,8 +67,23 @@ enum { RUNNER_REPEATED = 2 }; /* not EXEC_UNKNOWN, which it stands beside */
 int runner_execute(struct runner *r, const char *id, const char *body_hash,
                    struct exec_request *request_take, struct exec **ret, struct err *err);
 
-/* Gives a warm sandbox its identity; once, or again with the same owner (a repeated claim). */
+/*
+ * POST /claim gives a warm sandbox its identity, once, and starts its clocks. The body:
+ *
+ *   {"claim_id", "owner", "name"?, "labels"?{}, "env"?{}, "idempotency_key"?, "session_id"?,
+ *    "exec_timeout_s"?, "idle_timeout_s"?, "max_lifetime_s"?}
+ *
+ * `claim_id` (1 to IDENTITY_CLAIM_ID_MAX bytes) is the controller's, new for each claim that it
+ * makes and the same when it sends that claim again: the same body has the same answer, 200 with
+ * the sandbox. Every other claim is ERR_CONFLICT, whose problem has one more member,
+ *
+ *   "claim": {"claim_id", "owner", "name", "idempotency_key", "session_id"}    (null: none)
+ *
+ * so that a controller learns whose the sandbox is; GET /sandbox has `claim_id`, too. A claim
+ * without an id is told apart by the rest of its body.
+ */
 int runner_claim(struct runner *r, const json_t *body, struct err *err);
+json_t *runner_claim_json(const struct runner *r);               /* that member; caller owns */
 json_t *runner_sandbox_json(struct runner *r, bool with_kernel); /* caller owns */
 /* The sandbox's time is over: ends the runner, as the clocks do. */
 void runner_end(struct runner *r, const char *why);

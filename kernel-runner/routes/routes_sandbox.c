@@ -114,12 +114,29 @@ void routes_sandbox(void *ctx, struct http_request *req)
     http_answer_json(req, 200, runner_sandbox_json(ctx, /* with_kernel= */ true));
 }
 
+/* The refusal says whose the sandbox is. */
+static void answer_claimed(struct runner *r, struct http_request *req, const struct err *err)
+{
+    _cleanup_(json_decrefp) json_t *problem = http_problem_json(err);
+    json_object_set_new(problem, "claim", runner_claim_json(r));
+    char *text = jsonx_dump(problem);
+    http_answer_take(req, err_code_http_status(err->code), "application/problem+json", text,
+                     strlen(text));
+}
+
 void routes_claim(void *ctx, struct http_request *req)
 {
     _cleanup_(json_decrefp) json_t *body = NULL;
     struct err err;
-    if (routes_json_body(req, &body, &err) < 0 || runner_claim(ctx, body, &err) < 0) {
+    if (routes_json_body(req, &body, &err) < 0) {
         http_answer_err(req, &err);
+        return;
+    }
+    if (runner_claim(ctx, body, &err) < 0) {
+        if (err.code == ERR_CONFLICT)
+            answer_claimed(ctx, req, &err);
+        else
+            http_answer_err(req, &err);
         return;
     }
     /* With variables to set, the kernel is not settled until it has them. */
