@@ -498,6 +498,7 @@ static void send_up(struct relay_call *c)
         .url = c->url,
         .unix_path = c->unix_path,
         .headers = (const char *const *)c->headers,
+        .repeatable = c->kind == RELAY_EXECUTE, /* its id makes it so */
     };
     struct err err = {0};
     if (!c->watch.sandbox) {

@@ -123,6 +123,7 @@ int runner_claim(struct runner_call **ret, struct httpc *http, const struct sand
     struct httpc_request req = {.method = "POST",
                                 .body = body,
                                 .body_len = strlen(body),
+                                .repeatable = true, /* the same claim twice is one */
                                 .connect_timeout_ms = deadline_ms,
                                 .total_timeout_ms = deadline_ms};
 

@@ -349,8 +349,6 @@ static void set_body(struct httpc_call *call, const struct httpc_request *req)
         curl_easy_setopt(e, CURLOPT_READFUNCTION, on_curl_read);
         curl_easy_setopt(e, CURLOPT_READDATA, call);
         curl_easy_setopt(e, CURLOPT_INFILESIZE_LARGE, (curl_off_t)req->send_length);
-        /* A stream cannot be sent twice, so it must not meet a connection that just went stale. */
-        curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, 1L);
     } else if (req->body || strcmp(req->method, "POST") == 0 || strcmp(req->method, "PUT") == 0 ||
                strcmp(req->method, "PATCH") == 0) {
         call->body = mem_dup_n(req->body ? req->body : "", req->body_len);
@@ -364,9 +362,21 @@ static void set_body(struct httpc_call *call, const struct httpc_request *req)
     curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, req->method);
 }
 
+/*
+ * What must not, or cannot, be sent twice never meets a connection that may just have gone stale;
+ * and its own is not kept, as one after another they would fill the server.
+ */
+static bool goes_once(const struct httpc_request *req)
+{
+    return req->send_streams || (!req->repeatable && (strcmp(req->method, "POST") == 0 ||
+                                                      strcmp(req->method, "PATCH") == 0));
+}
+
 static void set_options(struct httpc_call *call, const struct httpc_request *req)
 {
     CURL *e = call->easy;
+    curl_easy_setopt(e, CURLOPT_FRESH_CONNECT, (long)goes_once(req));
+    curl_easy_setopt(e, CURLOPT_FORBID_REUSE, (long)goes_once(req));
     curl_easy_setopt(e, CURLOPT_PRIVATE, call);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->curl_text);
     curl_easy_setopt(e, CURLOPT_URL, req->url);

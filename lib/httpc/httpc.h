@@ -57,8 +57,14 @@ struct httpc_request {
     const char *const *headers; /* "Name: value", ended by NULL; may be NULL */
     const void *body;           /* whole body (copied), or NULL */
     size_t body_len;
-    int64_t send_length;        /* with on_send: Content-Length, -1 = chunked */
-    bool send_streams;          /* true: the body comes by on_send */
+    int64_t send_length; /* with on_send: Content-Length, -1 = chunked */
+    bool send_streams;   /* true: the body comes by on_send */
+    /*
+     * A POST or PATCH that may reach the server twice. Others, and streamed bodies, get a
+     * connection of their own: on a kept one that the server closes meanwhile libcurl would send
+     * the request again, although the server may have acted on it.
+     */
+    bool repeatable;
     int64_t connect_timeout_ms; /* default 5000 */
     int64_t total_timeout_ms;   /* 0: none */
 };

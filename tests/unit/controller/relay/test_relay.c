@@ -319,13 +319,39 @@ static void head_range_and_conditions(void **state)
     assert_string_equal(f->range, "bytes 2-4/9");
     assert_has(f->runner.request[2], "\r\nRange: bytes=2-4\r\n");
     assert_data(f, "cde");
-    ask(f, "POST", BASE "/restart", NULL, NULL);
+    ask(f, "PUT", BASE "/files/a", NULL, NULL);
     assert_int_equal(f->status, 204);
     assert_has(f->runner.request[3], "Content-Length: 0\r\n");
     ask(f, "GET", BASE "/kernels", NULL, NULL);
     assert_int_equal(f->status, 409);
     assert_string_equal(f->type, "application/problem+json");
     assert_int_equal(f->runner.accepted, 1);
+}
+
+static void acts_and_closes(struct peer *p)
+{
+    int kept = peer_accept(p);
+    if (hear(p, kept))
+        says(kept, "HTTP/1.1 204 No Content\r\n\r\n");
+    for (int fd = peer_accept(p); fd >= 0; fd = peer_accept(p)) {
+        hear(p, fd);
+        close(fd);
+    }
+    close(kept);
+}
+
+static void what_acts_is_sent_once(void **state)
+{
+    struct fixture *f = *state;
+    peer_start(&f->runner, acts_and_closes);
+    ask(f, "GET", BASE "/kernels", NULL, NULL);
+    assert_int_equal(f->status, 204);
+    ask(f, "POST", BASE "/restart", NULL, "{}");
+    assert_problem(f, 503, "unavailable");
+    assert_int_equal(f->runner.n_requests, 2);
+    ask(f, "POST", BASE "/restart", NULL, "{}");
+    assert_problem(f, 503, "unavailable");
+    assert_int_equal(f->runner.n_requests, 3);
 }
 
 static void execution_answers(struct peer *p)
@@ -857,6 +883,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(heads_pass_without_credentials),
         T(head_range_and_conditions),
+        T(what_acts_is_sent_once),
         T(executions_get_an_id),
         T(idempotency_keys_have_a_form),
         T(a_stream_shows_whole_lines_as_they_come),

@@ -788,6 +788,7 @@ static void next_of_many(void *ctx, int status, struct slice body, const struct 
     req.method = "POST";
     req.body = "{}";
     req.body_len = 2;
+    req.repeatable = true;
     assert_int_equal(httpc_exchange(NULL, f->client, &req, 100, next_of_many, f, NULL), 0);
 }
 
@@ -827,6 +828,40 @@ static void stale_connection_is_retried(void **state)
     loop_run(f->loop);
     assert_int_equal(f->n_done, 2);
     assert_int_equal(f->peer.accepted, 2);
+}
+
+/* The same server; what came on its second connection is acted upon, and not answered. */
+static void close_after_acting(struct peer *p)
+{
+    int fd = peer_accept(p);
+    if (hear(p, fd))
+        says(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+    for (int next = peer_accept(p); next >= 0; next = peer_accept(p)) {
+        hear(p, next);
+        close(next);
+    }
+    close(fd);
+}
+
+static void what_is_not_repeatable_goes_once(void **state)
+{
+    static const char *const methods[] = {"POST", "PATCH"};
+    struct fixture *f = *state;
+    serve(f, close_after_acting);
+    struct httpc_request req = get(f);
+    start(f, &req, &recording);
+    loop_run(f->loop);
+    assert_false(f->failed);
+    for (unsigned i = 0; i < ARRAY_LEN(methods); i++) {
+        req.method = methods[i];
+        req.body = "{}";
+        req.body_len = 2;
+        start(f, &req, &recording);
+        loop_run(f->loop);
+        assert_true(f->failed);
+        assert_int_equal(f->err.code, ERR_SANDBOX_LOST);
+        assert_int_equal(f->peer.accepted, 2 + i);
+    }
 }
 
 static void too_large_reply(void *ctx, int status, struct slice body, const struct err *err)
@@ -881,6 +916,7 @@ int main(void)
         T(too_many_calls),
         T(a_thousand_requests_use_one_connection),
         T(stale_connection_is_retried),
+        T(what_is_not_repeatable_goes_once),
         T(exchange_has_a_ceiling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
