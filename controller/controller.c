@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "controller/auth/auth.h"
+#include "controller/auth/hosts.h"
 #include "controller/auth/state_dir.h"
 #include "controller/backends/backend_local.h"
 #include "controller/controller_conf.h"
@@ -43,6 +44,7 @@ struct controller {
     struct listen_socket socket;
     struct state_dir *state;
     struct auth *auth;
+    struct hosts *hosts;
     struct loop *loop;
     struct loop_signals *signals;
     struct httpc *http;
@@ -272,13 +274,29 @@ static int make_table(struct controller *c, struct err *err)
     return r;
 }
 
-static int make_auth(struct controller *c, struct err *err)
+/* Ended by NULL; the caller frees the array, not the entries. */
+static const char **entries(const struct conf_list *list)
 {
-    const struct conf_list *list = &c->conf->allow_origin;
-    const char **origins = MEM_NEW_N(const char *, list->len + 1);
+    const char **array = MEM_NEW_N(const char *, list->len + 1);
 
     for (size_t i = 0; i < list->len; i++)
-        origins[i] = list->items[i];
+        array[i] = list->items[i];
+    return array;
+}
+
+static int make_hosts(struct controller *c, struct err *err)
+{
+    const char **allow = entries(&c->conf->allow_host);
+    const struct hosts_cfg cfg = {.listen_host = c->socket.host, .allow = allow};
+    int r = hosts_new(&c->hosts, &cfg, err);
+
+    free(allow);
+    return r;
+}
+
+static int make_auth(struct controller *c, struct err *err)
+{
+    const char **origins = entries(&c->conf->allow_origin);
     const struct auth_cfg cfg = {
         .token_file = c->conf->token_file,
         .token = c->conf->token,
@@ -303,7 +321,7 @@ static int assemble(struct controller *c, struct err *err)
     if (r < 0 || (r = state_dir_open(&c->state, c->conf->state_dir, err)) < 0 ||
         (r = make_auth(c, err)) < 0 ||
         (r = listen_socket_open(&c->socket, c->conf->listen, err)) < 0 ||
-        (r = loop_new(&c->loop, err)) < 0 ||
+        (r = make_hosts(c, err)) < 0 || (r = loop_new(&c->loop, err)) < 0 ||
         (r = loop_signals_new(&c->signals, c->loop, stop_signals, on_signal, c, err)) < 0)
         return r;
     c->drain_timer = loop_timer_new(c->loop, on_drain_deadline, c);
@@ -315,6 +333,7 @@ static int assemble(struct controller *c, struct err *err)
     if ((r = relay_new(&c->relay, &relay, err)) < 0)
         return r;
     const struct routes_cfg routes = {.auth = c->auth,
+                                      .hosts = c->hosts,
                                       .table = c->table,
                                       .pool = c->pool,
                                       .relay = c->relay,
@@ -337,6 +356,7 @@ static void take_down(struct controller *c)
     loop_signals_free(c->signals);
     loop_free(c->loop);
     listen_socket_close(&c->socket);
+    hosts_free(c->hosts);
     auth_free(c->auth);
     state_dir_close(c->state);
 }

@@ -24,9 +24,11 @@ static const struct conf_option options[] = {
     {"backend", CONF_ENUM, AT(backend), .def = "local", .words = backends,
      .help = "what makes the sandboxes"},
     {"token-file", CONF_STRING, AT(token_file), .arg = "FILE",
-     .help = "callers, one a line: name:token or name:token:admin"},
+     .help = "callers, one a line: name:token or name:token:admin; tokens have 16 characters or "
+             "more"},
     {"token", CONF_STRING, AT(token), .secret = true, .max = 512,
-     .help = "the token of one admin; without it and without a file one is made and printed"},
+     .help = "the token of one admin, of 16 characters or more; without it and without a file one "
+             "is made and printed"},
     {"state-dir", CONF_STRING, AT(state_dir), .arg = "DIR",
      .help = "key, token and lock; by default $XDG_STATE_HOME/caesarion, for root "
              "/var/lib/caesarion"},
@@ -60,9 +62,12 @@ static const struct conf_option options[] = {
      .help = "what a clean stop does with local sandboxes"},
     {"drain-timeout", CONF_DURATION, AT(drain_timeout), .def = "30s", .max = DAY_MS,
      .help = "how long a stop waits for open requests"},
-    {"metrics-open", CONF_BOOL, AT(metrics_open), .help = "serve /metrics without a token"},
+    {"metrics-open", CONF_BOOL, AT(metrics_open), .help = "serve /metrics to all, without a token; otherwise to admins"},
     {"allow-origin", CONF_LIST, AT(allow_origin), .arg = "ORIGIN",
      .help = "pages that may call from a browser, as scheme://host[:port], or * for all"},
+    {"allow-host", CONF_LIST, AT(allow_host), .arg = "NAME",
+     .help = "names in Host to answer to, beside addresses, localhost and that of --listen; * for "
+             "all"},
     {"log-level", CONF_ENUM, AT(log_level), .def = "info", .words = controller_log_levels,
      .help = "least level of the log on stderr"},
 };

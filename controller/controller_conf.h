@@ -33,6 +33,7 @@ struct controller_conf {
     int64_t drain_timeout;
     bool metrics_open;
     struct conf_list allow_origin;
+    struct conf_list allow_host;
     int log_level; /* enum log_level */
 };
 

@@ -115,6 +115,7 @@ static int open_tcp(struct listen_socket *ret, const char *host, const char *por
     if (fd < 0)
         return err_errno(err, "cannot listen on %s port %s", host, port);
     ret->fd = fd;
+    ret->host = mem_dup_str(host);
     ret->url =
         mem_printf(strchr(host, ':') ? "http://[%s]:%u/" : "http://%s:%u/", host, bound_port(fd));
     return 0;
@@ -151,5 +152,6 @@ void listen_socket_close(struct listen_socket *s)
         unlink(s->unix_path);
     free(s->unix_path);
     free(s->url);
+    free(s->host);
     *s = (struct listen_socket){.fd = -1};
 }

@@ -6,6 +6,7 @@
 /* The socket the controller serves on, listening, and how to say where it is. */
 struct listen_socket {
     int fd;
+    char *host;      /* of HOST:PORT, without brackets; NULL: a Unix socket */
     char *url;       /* "http://127.0.0.1:8080/" or "http+unix:///run/c.sock" */
     char *unix_path; /* to be removed at the end, or NULL */
 };

@@ -1,7 +1,7 @@
 /*
  * Why: the API on one screen. Every path there is stands in `rows`; what is not here cannot be
- * reached, in particular no internal path of a runner. Before any handler: the page that asks
- * (Origin), then the caller (token).
+ * reached, in particular no internal path of a runner. Before any handler: the name we were called
+ * by (Host), the page that asks (Origin), then the caller (token).
  */
 #include "controller/routes/routes.h"
 
@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "controller/auth/auth.h"
+#include "controller/auth/hosts.h"
 #include "controller/jupyter/jupyter.h"
 #include "controller/relay/relay.h"
 #include "controller/routes/create_keys.h"
@@ -198,8 +199,10 @@ static int before(void *ctx, struct http_request *req, const struct http_route *
     struct routes *r = ctx;
     const struct caller *caller = NULL;
     unsigned flags = route ? route->flags : 0;
-    int result =
-        auth_check_origin(r->cfg.auth, http_header(req, "Origin"), http_header(req, "Host"), err);
+    int result = hosts_check(r->cfg.hosts, http_authority(req), err);
+    if (result == 0)
+        result =
+            auth_check_origin(r->cfg.auth, http_header(req, "Origin"), http_authority(req), err);
     if (result < 0)
         return result;
     set_cors(r, req);
@@ -216,6 +219,10 @@ static int before(void *ctx, struct http_request *req, const struct http_route *
         void *out;
     } data = {.in = caller};
     http_set_data(req, data.out);
+    /* They tell of everybody's sandboxes. */
+    if ((flags & ROUTE_METRICS) && !caller->admin)
+        return err_set(err, ERR_FORBIDDEN,
+                       "only an admin may read this; --metrics-open would serve it to all");
     return 0;
 }
 

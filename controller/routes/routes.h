@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 struct auth;
+struct hosts;
 struct http_server_cfg;
 struct relay;
 struct sandbox_table;
@@ -14,6 +15,7 @@ struct routes;
 
 struct routes_cfg { /* all borrowed */
     const struct auth *auth;
+    const struct hosts *hosts;
     struct sandbox_table *table;
     struct warm_pool *pool;
     struct relay *relay;

@@ -16,7 +16,6 @@ void web_index(void *ctx, struct http_request *req)
                     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
                     "form-action 'none'; frame-ancestors 'none'");
     http_set_header(req, "Referrer-Policy", "no-referrer"); /* the address may hold a token */
-    http_set_header(req, "X-Content-Type-Options", "nosniff");
     http_set_header(req, "Cache-Control", "no-cache");
     http_answer_bytes(req, 200, "text/html; charset=utf-8", web_index_html, web_index_html_len);
 }

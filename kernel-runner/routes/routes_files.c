@@ -130,7 +130,6 @@ static const char *set_type(struct http_request *req, const char *path)
 {
     bool active;
     const char *type = file_type_of(path, &active);
-    http_set_header(req, "X-Content-Type-Options", "nosniff");
     http_set_header(req, "Referrer-Policy", "no-referrer");
     if (active)
         http_set_header(req, "Content-Security-Policy",

@@ -85,6 +85,11 @@ const char *http_method(const struct http_request *req);
 const char *http_path(const struct http_request *req);      /* raw, without query */
 const char *http_query_raw(const struct http_request *req); /* raw, without "?"; "" when none */
 const char *http_header(const struct http_request *req, const char *name); /* NULL when absent */
+/*
+ * The host the client believes to speak to, "host[:port]" as received: of an absolute target, else
+ * of Host. Exactly one Host was checked to be there, naming the same. NULL: HTTP/1.0 without.
+ */
+const char *http_authority(const struct http_request *req);
 /* Calls fn for each header in order. */
 void http_headers_each(const struct http_request *req,
                        void (*fn)(void *ctx, const char *name, const char *value), void *ctx);

@@ -219,6 +219,7 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err)
         mem_printf("HTTP/1.1 %d %s\r\n"
                    "Content-Type: application/problem+json\r\n"
                    "Cache-Control: no-store\r\n"
+                   "X-Content-Type-Options: nosniff\r\n"
                    "X-Request-Id: %s\r\n"
                    "Content-Length: %zu\r\n"
                    "Connection: close\r\n\r\n%s",

@@ -118,7 +118,8 @@ struct http_request {
     char *uri; /* as received */
     const char *path, *query;
     char *path_own;
-    char *scratch; /* of the match */
+    char *authority_own; /* of an absolute target, else NULL */
+    char *scratch;       /* of the match */
     struct http_match match;
     struct http_query *queries; /* parsed at the first http_query() */
     char id[HTTP_REQUEST_ID_MAX + 1];

@@ -24,6 +24,11 @@ const char *http_header(const struct http_request *req, const char *name)
     return MHD_lookup_connection_value(req->conn->mhd, MHD_HEADER_KIND, name);
 }
 
+const char *http_authority(const struct http_request *req)
+{
+    return req->authority_own ? req->authority_own : http_header(req, "Host");
+}
+
 struct each {
     void (*fn)(void *ctx, const char *name, const char *value);
     void *ctx;

@@ -49,6 +49,8 @@ void http_answer_response(struct http_request *req, int status, const char *type
     if (type)
         set_default(req, "Content-Type", type);
     set_default(req, "X-Request-Id", req->id);
+    /* A browser that is led here must not make a script or a style of what the types deny. */
+    set_default(req, "X-Content-Type-Options", "nosniff");
     if (req->server->quiesced && status != 101)
         set_default(req, "Connection", "close");
     /* Empty values and those with CR or LF are refused there: the header is then missing. */

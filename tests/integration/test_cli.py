@@ -37,6 +37,7 @@ FLAGS = {
     "idle-counts-connections": None,
     "metrics-open": None,
     "allow-origin": None,
+    "allow-host": None,
     "log-level": "info",
 }
 

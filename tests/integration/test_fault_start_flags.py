@@ -29,18 +29,19 @@ def token_file(text):
 BAD_LINES = {
     "no token": (b"alice", "line 1"),
     "an empty token": (b"alice:", "line 1"),
-    "an empty name": (b":secret-0123", "line 1"),
-    "a bad name": (b"al ice:secret-0123", "line 1"),
-    "an unknown role": (b"alice:secret-0123:root", "line 1"),
-    "too many parts": (b"alice:secret-0123:admin:x", "line 1"),
-    "a token with a blank": (b"alice:secret 0123", "line 1"),
-    "a token beyond ASCII": ("alice:sécret-0123".encode(), "line 1"),
+    "a token of 15 bytes": (b"bob:secret-0123456789\nalice:secret-01234567", "line 2"),
+    "an empty name": (b":secret-0123456789", "line 1"),
+    "a bad name": (b"al ice:secret-0123456789", "line 1"),
+    "an unknown role": (b"alice:secret-0123456789:root", "line 1"),
+    "too many parts": (b"alice:secret-0123456789:admin:x", "line 1"),
+    "a token with a blank": (b"alice:secret 0123456789", "line 1"),
+    "a token beyond ASCII": ("alice:sécret-0123456789".encode(), "line 1"),
     "a token of 513 bytes": (b"alice:" + b"secret-0" * 64 + b"1", "line 1"),
-    "a name twice": (b"alice:secret-0123\n\nalice:secret-4567", "line 3"),
-    "a token twice": (b"alice:secret-0123\nbob:secret-0123", "line 2"),
-    "nobody": (b"# alice:secret-0123\n\n", "names no caller"),
+    "a name twice": (b"alice:secret-0123456789\n\nalice:secret-4567890123", "line 3"),
+    "a token twice": (b"alice:secret-0123456789\nbob:secret-0123456789", "line 2"),
+    "nobody": (b"# alice:secret-0123456789\n\n", "names no caller"),
     "nothing": (b"", "names no caller"),
-    "a NUL": (b"alice:secret-0123\0", "not a text file"),
+    "a NUL": (b"alice:secret-0123456789\0", "not a text file"),
 }
 
 
@@ -109,6 +110,9 @@ BAD_FLAGS = [
     (["--metrics-open=perhaps"], "--metrics-open"),
     (["--allow-origin", "example.org"], "--allow-origin"),
     (["--allow-origin", "https://example.org/path"], "--allow-origin"),
+    (["--allow-host", "https://example.org"], "--allow-host"),
+    (["--allow-host", "example.org:8080"], "--allow-host"),
+    (["--allow-host", "*.example.org"], "--allow-host"),
     (["--listen", "8080"], "--listen"),
     (["--listen", "127.0.0.1:65536"], "--listen"),
     (["--listen", "127.0.0.1:http"], "--listen"),
@@ -135,6 +139,7 @@ def test_a_bad_flag_is_one_of_usage_and_named(fails, flags, says):
         ("CAESARION_MEMORY", "much"),
         ("CAESARION_LISTEN", "nowhere"),
         ("CAESARION_TOKEN", "a b"),
+        ("CAESARION_TOKEN", "0123456789abcde"),
     ],
 )
 def test_a_bad_setting_of_the_environment_is_one_of_usage(fails, name, value):

@@ -47,15 +47,20 @@ class Response:
 
     def expect(self, *statuses):
         assert self.status in statuses, "expected %s, got %r" % (statuses, self)
-        assert self.headers.get("X-Request-Id"), "no X-Request-Id: %r" % self.headers.items()
+        self.check_headers()
         return self
+
+    def check_headers(self):
+        """What every answer has."""
+        assert self.headers.get("X-Request-Id"), "no X-Request-Id: %r" % self.headers.items()
+        assert self.headers.get_all("X-Content-Type-Options") == ["nosniff"], self.headers.items()
 
     def problem(self, code, field=None):
         """Checks the whole shape of an error; returns its members."""
         status = contract.PROBLEMS[code]
         assert self.status == status, "expected %d %s, got %r" % (status, code, self)
         assert self.headers["Content-Type"].split(";")[0] == PROBLEM, self
-        assert self.headers.get("X-Request-Id"), self.headers.items()
+        self.check_headers()
         members = json_module.loads(self.body)
         known = {"type", "title", "status", "detail", "code", "retryable"}
         # The last two are for Jupyter clients.

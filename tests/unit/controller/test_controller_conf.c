@@ -52,6 +52,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_false(c.metrics_open);
     assert_false(c.idle_counts_connections);
     assert_int_equal(c.allow_origin.len, 0);
+    assert_int_equal(c.allow_host.len, 0);
     assert_int_equal(c.log_level, LOG_INFO);
     conf_done(&controller_program, &c);
 }

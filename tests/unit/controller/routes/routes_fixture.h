@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "controller/auth/auth.h"
+#include "controller/auth/hosts.h"
 #include "controller/pool/warm_pool.h"
 #include "controller/relay/relay.h"
 #include "controller/routes/routes.h"
@@ -40,6 +41,7 @@ struct fixture {
     struct httpc *http, *client;
     struct fake_backend *backend;
     struct auth *auth;
+    struct hosts *hosts;
     struct sandbox_table *table;
     struct warm_pool *pool;
     struct relay *relay;
@@ -55,7 +57,7 @@ static inline void write_tokens(struct fixture *f)
     snprintf(f->token_file, sizeof(f->token_file), "%s/tokens", f->dir);
     FILE *out = fopen(f->token_file, "we");
     assert_non_null(out);
-    fputs("alice:token-a\nbob:token-b\nroot:token-r:admin\n", out);
+    fputs("alice:token-0123456789-a\nbob:token-0123456789-b\nroot:token-0123456789-r:admin\n", out);
     fclose(out);
 }
 
@@ -82,12 +84,15 @@ static inline void start_all(struct fixture *f, bool metrics_open)
     const struct warm_pool_cfg pool = {
         .max_sandboxes = f->max_sandboxes, .create_deadline_ms = 5000, .seed = 42};
     const struct relay_cfg relay = {.loop = f->loop, .http = f->http};
+    const struct hosts_cfg hosts = {.listen_host = "front"};
     assert_int_equal(auth_new(&f->auth, &auth, NULL), 0);
+    assert_int_equal(hosts_new(&f->hosts, &hosts, NULL), 0);
     assert_int_equal(sandbox_table_new(&f->table, f->loop, &table, NULL), 0);
     assert_int_equal(warm_pool_new(&f->pool, f->table, &pool, NULL), 0);
     warm_pool_start(f->pool);
     assert_int_equal(relay_new(&f->relay, &relay, NULL), 0);
     const struct routes_cfg cfg = {.auth = f->auth,
+                                   .hosts = f->hosts,
                                    .table = f->table,
                                    .pool = f->pool,
                                    .relay = f->relay,
@@ -128,6 +133,7 @@ static inline void stop_all(struct fixture *f)
     warm_pool_free(f->pool);
     sandbox_table_free(f->table);
     auth_free(f->auth);
+    hosts_free(f->hosts);
     unlink(f->front_path);
 }
 
@@ -199,7 +205,7 @@ static inline void start(struct answer *a, const struct ask *q)
         .on_header = on_header, .on_headers = on_headers, .on_data = on_data, .on_done = on_done};
     _cleanup_(freep) char *url = mem_printf("http://front%s", q->path);
     _cleanup_(freep) char *bearer =
-        mem_printf("Authorization: Bearer token-%s", q->token ? q->token : "");
+        mem_printf("Authorization: Bearer token-0123456789-%s", q->token ? q->token : "");
     const char *headers[3] = {NULL};
     size_t n = 0;
     if (q->token)

@@ -18,14 +18,16 @@ static void callers_and_origins(void **state)
         {{"HEAD", "/healthz"}, 200},
         {{"GET", "/"}, 401, "unauthorized"},
         {{"GET", "/", "a"}, 200},
-        {{"GET", "/?token=token-a"}, 200},
+        {{"GET", "/?token=token-0123456789-a"}, 200},
         {{"GET", "/?token=wrong"}, 401, "unauthorized"},
         {{"GET", "/", "wrong"}, 401, "unauthorized"},
-        {{"GET", "/", NULL, "Authorization: token token-a"}, 200},
+        {{"GET", "/", NULL, "Authorization: token token-0123456789-a"}, 200},
         {{"GET", "/openapi.json"}, 401, "unauthorized"},
         {{"GET", "/openapi.json", "a"}, 200},
         {{"GET", "/metrics"}, 401, "unauthorized"},
-        {{"GET", "/metrics", "a"}, 200},
+        {{"GET", "/metrics", "a"}, 403, "forbidden"},
+        {{"HEAD", "/metrics", "a"}, 403},
+        {{"GET", "/metrics", "r"}, 200},
         {{"GET", "/api/sandboxes"}, 401, "unauthorized"},
         {{"GET", "/nothing"}, 401, "unauthorized"},
         {{"GET", "/nothing", "a"}, 404, "not_found"},
@@ -37,6 +39,10 @@ static void callers_and_origins(void **state)
         {{"OPTIONS", "/api/sandboxes", NULL, "Origin: https://evil.example"}, 403, "forbidden"},
         {{"OPTIONS", "/api/sandboxes", NULL, "Origin: https://good.example"}, 204},
         {{"OPTIONS", "/nothing", "a"}, 404, "not_found"},
+        {{"GET", "/healthz", NULL, "Host: evil.example"}, 403, "forbidden"},
+        {{"GET", "/nothing", NULL, "Host: evil.example"}, 403, "forbidden"},
+        {{"GET", "/healthz", NULL, "Host: evil example"}, 400, "invalid"},
+        {{"GET", "/healthz", NULL, "Host: 10.1.2.3:8080"}, 200},
     };
     struct fixture *f = *state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -68,13 +74,14 @@ static void metrics_can_be_open(void **state)
     struct fixture *f = *state;
     char id[ID_SANDBOX_SIZE];
     create(f, "a", id);
-    struct answer *a = ask(f, "GET", "/metrics", "b", NULL, NULL);
+    struct answer *a = ask(f, "GET", "/metrics", "r", NULL, NULL);
     expect(a, 200, NULL);
     assert_non_null(strstr(a->data.ptr, "caesarion_sandboxes{state=\"ready\"} 1\n"));
     assert_non_null(strstr(a->data.ptr, "caesarion_http_requests_total{code=\"2xx\"} 1\n"));
     stop_all(f);
     start_all(f, /* metrics_open= */ true);
     expect(ask(f, "GET", "/metrics", NULL, NULL, NULL), 200, NULL);
+    expect(ask(f, "GET", "/metrics", "a", NULL, NULL), 200, NULL);
 }
 
 static void draining_shows_in_readyz(void **state)

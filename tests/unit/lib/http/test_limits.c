@@ -68,6 +68,7 @@ static void check_problem(int status, const char *code)
     assert_int_equal(an.status, status);
     assert_string_equal(an_header(&an, "Content-Type"), "application/problem+json");
     assert_non_null(an_header(&an, "X-Request-Id"));
+    assert_string_equal(an_header(&an, "X-Content-Type-Options"), "nosniff");
     json_t *j = json_loadb(an.body.ptr, an.body.len, 0, NULL);
     assert_string_equal(json_string_value(json_object_get(j, "code")), code);
     json_decref(j);
@@ -276,6 +277,11 @@ static void ambiguous_framing_is_refused(void **state)
     static const char *const requests[] = {
         "GET /hello HTTP/1.1\r\n\r\n",
         "GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "GET http://a/hello HTTP/1.1\r\n\r\n",
+        "GET http://a/hello HTTP/1.1\r\nHost: b\r\n\r\n",
+        "GET http://a:80/hello HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 1\r\n\r\na",
         "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
         "POST /echo HTTP/1.1\r\n" HOST
         "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",

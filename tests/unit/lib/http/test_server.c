@@ -36,6 +36,12 @@ static void item(void *ctx, struct http_request *req)
     http_answer_json(req, 200, json);
 }
 
+static void authority(void *ctx, struct http_request *req)
+{
+    const char *name = http_authority(req);
+    http_answer_json(req, 200, json_pack("{s:s?}", "authority", name));
+}
+
 static void later(void *ctx, struct http_request *req)
 {
     pending = req;
@@ -77,6 +83,7 @@ static const struct http_route routes[] = {
     {"GET", "/limited", HTTP_BODY_NONE, 0, limited, 0},
     {"GET", "/field", HTTP_BODY_NONE, 0, field, 0},
     {"GET", "/file", HTTP_BODY_NONE, 0, file, 0},
+    {"GET", "/authority", HTTP_BODY_NONE, 0, authority, 0},
 };
 
 static int before(void *ctx, struct http_request *req, const struct http_route *route,
@@ -161,6 +168,44 @@ static void request_id_is_kept_when_sane(void **state)
     assert_string_equal(an_header(&an, "X-Request-Id"), "ab-1.2_x:y");
     ask(&fx, &an, "GET /hello HTTP/1.1\r\n" HOST "X-Request-Id: a b\r\n\r\n");
     assert_int_equal(strlen(an_header(&an, "X-Request-Id")), 16);
+}
+
+static void no_answer_may_be_sniffed(void **state)
+{
+    static const char *const heads[] = {
+        "GET /hello",   "HEAD /hello",  "GET /file",   "GET /authority", "DELETE /items/a",
+        "GET /nowhere", "GET /limited", "POST /hello", "GET /field",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+        char *request = mem_printf("%s HTTP/1.1\r\n" HOST "\r\n", heads[i]);
+        ask(&fx, &an, request);
+        free(request);
+        assert_string_equal(an_header(&an, "X-Content-Type-Options"), "nosniff");
+    }
+}
+
+static void the_authority_is_the_targets_or_hosts(void **state)
+{
+    static const struct {
+        const char *request, *authority;
+    } cases[] = {
+        {"GET /authority HTTP/1.1\r\nHost: a.example:80\r\n\r\n", "a.example:80"},
+        {"GET /authority HTTP/1.1\r\nHost:\r\n\r\n", ""},
+        {"GET /authority HTTP/1.0\r\n\r\n", NULL},
+        {"GET http://b/authority HTTP/1.1\r\nHost: B\r\n\r\n", "b"},
+        {"GET HTTPS://b:1/authority?x HTTP/1.1\r\nHost: b:1\r\n\r\n", "b:1"},
+        {"GET http://b/authority HTTP/1.0\r\n\r\n", "b"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        assert_int_equal(ask(&fx, &an, cases[i].request), 200);
+        json_t *j = body_json();
+        const char *name = json_string_value(json_object_get(j, "authority"));
+        if (cases[i].authority)
+            assert_string_equal(name, cases[i].authority);
+        else
+            assert_null(name);
+        json_decref(j);
+    }
 }
 
 static void params_and_queries_are_decoded(void **state)
@@ -335,6 +380,8 @@ int main(void)
         T(get_answers),
         T(head_has_no_body),
         T(request_id_is_kept_when_sane),
+        T(no_answer_may_be_sniffed),
+        T(the_authority_is_the_targets_or_hosts),
         T(params_and_queries_are_decoded),
         T(unknown_path_and_method),
         T(before_refuses),

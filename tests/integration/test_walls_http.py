@@ -1,0 +1,202 @@
+"""The controller's walls towards the network: what it answers to whom, and that it goes on answering.
+
+Every attack ends with the next request, which must be answered as if the bad one had not been.
+"""
+
+import socket
+
+import pytest
+from lib.controller import TOKENS
+from lib.jupyter import Channels
+
+JUPYTER_CHANNELS = "/jupyter/api/kernels/%s/channels"
+
+
+def goes_on(box):
+    assert box.value("'ran' in globals()") == "False"
+
+
+def rows(box):
+    """(method, path, body): of every kind of answer one."""
+    return [
+        ("GET", "/healthz", None),
+        ("GET", "/readyz", None),
+        ("GET", "/", None),
+        ("GET", "/nothing", None),
+        ("HEAD", "/healthz", None),
+        ("OPTIONS", "/api/sandboxes", None),
+        ("POST", "/api/sandboxes", {}),
+        ("GET", box.prefix, None),
+        ("POST", box.prefix + "/execute", {"code": "ran = True"}),
+        ("GET", box.prefix + "/files/a", None),
+        ("DELETE", box.prefix, None),
+        ("GET", "/jupyter/api/kernels", None),
+    ]
+
+
+def ask(api, method, path, body, **kw):
+    return api.api(method, path, json=body, **kw) if body is not None else api.api(method, path, **kw)
+
+
+# ---- the name we are called by ----
+
+REBOUND = ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "2130706433"]
+
+
+@pytest.mark.parametrize("host", REBOUND)
+def test_a_name_that_points_here_is_no_name_of_ours(alice, box, host):
+    """DNS rebinding: to its browser the page is of our own origin, so only Host tells."""
+    for method, path, body in rows(box):
+        for origin in ({}, {"Origin": "http://" + host}):
+            found = ask(alice, method, path, body, headers={"Host": host, **origin})
+            if method == "HEAD":
+                assert found.status == 403
+            else:
+                assert "--allow-host" in found.problem("forbidden")["detail"]
+            assert "Access-Control-Allow-Origin" not in found.headers
+    kid = box.kernel()["id"]
+    for path in (JUPYTER_CHANNELS, box.prefix + JUPYTER_CHANNELS):
+        Channels(alice, kid, headers={"Host": host, "Origin": "http://" + host}, path=path, expect=403)
+    goes_on(box)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:1", "10.244.1.7:8080", "[::1]:8080", "LOCALHOST", "localhost.:80", "a.localhost"]
+)
+def test_addresses_and_localhost_are_ours(alice, box, host):
+    alice.get("/healthz", headers={"Host": host}, token=None).expect(200)
+    found = alice.get(box.prefix, headers={"Host": host, "Origin": "http://" + host}).expect(200)
+    assert found.json()["id"] == box.id
+    with Channels(alice, box.kernel()["id"], headers={"Host": host, "Origin": "http://" + host}) as ws:
+        ws.execute("pass")
+
+
+@pytest.mark.parametrize("host", ["", "a b", "a:b", "u@127.0.0.1", "127.0.0.1/x", "[::1", "127.0.0.1, b"])
+def test_a_malformed_host_is_invalid(alice, box, host):
+    alice.get("/healthz", headers={"Host": host}).problem("invalid")
+    goes_on(box)
+
+
+def test_an_http_1_1_request_has_one_host(alice, box):
+    for lines in (b"", b"Host: localhost\r\nHost: localhost\r\n", b"Host: localhost\r\nhOST: evil.example\r\n"):
+        alice.raw(b"GET /healthz HTTP/1.1\r\n" + lines + b"\r\n").problem("invalid")
+    alice.raw(b"GET /healthz HTTP/1.0\r\n\r\n").expect(200)
+    alice.raw(b"GET /healthz HTTP/1.0\r\nHost: evil.example\r\n\r\n").problem("forbidden")
+    goes_on(box)
+
+
+def test_an_absolute_target_is_judged_as_host_is(alice, box):
+    for target, host, code in (
+        (b"http://evil.example/healthz", b"evil.example", "forbidden"),
+        (b"http://evil.example/healthz", b"127.0.0.1", "invalid"),
+        (b"http://127.0.0.1/healthz", b"evil.example", "invalid"),
+        (b"http:///healthz", b"", "invalid"),
+        (b"http://u@127.0.0.1/healthz", b"u@127.0.0.1", "invalid"),
+        (b"http://127.0.0.1:80/healthz", b"127.0.0.1:80", None),
+    ):
+        found = alice.raw(b"GET %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (target, host))
+        found.problem(code) if code else found.expect(200)
+    goes_on(box)
+
+
+def test_names_that_were_allowed_are_ours(controller):
+    c = controller("--allow-host", "caesarion.example", "--allow-host", "Other.Example.")
+    for host in ("caesarion.example", "CAESARION.example.:443", "other.example:80", "127.0.0.1"):
+        c.alice.get("/healthz", headers={"Host": host}).expect(200)
+        c.alice.get("/api/sandboxes", headers={"Host": host, "Origin": "https://" + host}).expect(200)
+    for host in ("evil.example", "sub.caesarion.example", "xcaesarion.example"):
+        c.alice.get("/healthz", headers={"Host": host}).problem("forbidden")
+
+
+def test_every_name_is_ours_where_that_was_said(controller):
+    c = controller(env={"CAESARION_ALLOW_HOST": "a.example,*"})
+    c.alice.get("/api/sandboxes", headers={"Host": "any.example"}).expect(200)
+    # A page of another name stays a foreign one.
+    c.alice.get("/healthz", headers={"Host": "any.example", "Origin": "http://evil.example"}).problem("forbidden")
+
+
+def test_the_name_in_listen_is_ours(controller):
+    name = socket.gethostname()
+    try:
+        socket.getaddrinfo(name, 0)
+    except OSError:
+        pytest.skip("this machine does not know its own name")
+    c = controller(listen=name + ":0")
+    c.alice.get("/healthz", headers={"Host": name.upper() + ":1"}).expect(200)
+    c.alice.get("/healthz", headers={"Host": name + ".evil.example"}).problem("forbidden")
+
+
+def test_any_name_will_do_on_a_unix_socket(controller):
+    c = controller(start=False)
+    c.listen = "unix:%s" % (c.dir / "front")
+    c.start()
+    for host in ("evil.example", "%2Frun%2Fcaesarion", ""):
+        c.alice.get("/healthz", headers={"Host": host}).expect(200)
+    c.alice.raw(b"GET /healthz HTTP/1.1\r\n\r\n").problem("invalid")
+
+
+# ---- what every answer says ----
+
+
+def test_no_answer_may_be_sniffed(alice, box):
+    box.put("page.txt", b"<script>alert(1)</script>").expect(201)
+    found = box.file("page.txt").expect(200)
+    kept = box.file("page.txt", headers={"If-None-Match": found.headers["ETag"]})
+    assert kept.status == 304
+    eid = box.ok("1")["id"]
+    answers = [kept, alice.get("/healthz", headers={"Host": "evil.example"})]
+    answers += [ask(alice, *row) for row in rows(box) if row[0] not in ("DELETE", "POST")]
+    answers += [alice.get("/"), alice.get("/openapi.json"), alice.get("/api/sandboxes", token=None)]
+    answers += [alice.api("HEAD", box.prefix + "/files/page.txt"), box.get("/executions/" + eid + "/events")]
+    answers += [alice.get("/nothing", headers={"X": "y" * 17000}), alice.get("/" + "x" * 9000)]
+    answers += [alice.raw(b"GET /healthz HTTP/1.1\r\n\r\n")]
+    for found in answers:
+        assert found.headers.get_all("X-Content-Type-Options") == ["nosniff"], (found, found.headers.items())
+    for sse in (False, True):
+        with box.events(eid, sse=sse) as stream:
+            assert stream.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+            stream.all()
+    with Channels(box, box.kernel()["id"], path=JUPYTER_CHANNELS) as ws:
+        assert ws.headers["x-content-type-options"] == "nosniff"
+    goes_on(box)
+
+
+def test_a_runners_answers_may_not_be_sniffed_either(make_runner):
+    box = make_runner().box()
+    for path in ("/healthz", "/nothing", "/metrics", "/files"):
+        found = box.get(path)
+        assert found.headers.get_all("X-Content-Type-Options") == ["nosniff"], (path, found)
+
+
+# ---- tokens ----
+
+
+@pytest.mark.parametrize("token", ["x", "0123456789abcde"])
+def test_a_token_that_can_be_guessed_is_refused_at_the_start(controller, token):
+    for where in ("environment", "file"):
+        c = controller(tokens=where == "file", start=False)
+        c.expected_exits.add(2)
+        if where == "file":
+            c.token_file.write_text("alice:%s\nbob:%s\n" % (TOKENS["alice"], token))
+        else:
+            c.extra_env["CAESARION_TOKEN"] = token
+        process = c.spawn()
+        assert process.wait_exit(20) == 2
+        text = "\n".join(process.stderr.all())
+        assert "must be 16 to 512" in text and ":" + token not in text, text
+        assert ("line 2" if where == "file" else "CAESARION_TOKEN") in text, text
+
+
+def test_a_token_of_sixteen_characters_will_do(controller):
+    c = controller(tokens=False, env={"CAESARION_TOKEN": "0123456789abcdef"})
+    c.own_token = "0123456789abcdef"
+    c.api().get("/api/sandboxes").expect(200)
+    c.api().with_token("0123456789abcdeg").get("/api/sandboxes").problem("unauthorized")
+
+
+def test_metrics_are_an_admins(controller):
+    c = controller()
+    c.alice.get("/metrics", token=None).problem("unauthorized")
+    c.alice.get("/metrics").problem("forbidden")
+    c.admin.get("/metrics").expect(200)
+    c.alice.get("/api/sandboxes").expect(200)
