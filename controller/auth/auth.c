@@ -60,7 +60,7 @@ static bool token_is_valid(const char *s)
 {
     size_t len = strlen(s);
 
-    if (len == 0 || len > AUTH_TOKEN_MAX)
+    if (len < AUTH_TOKEN_MIN || len > AUTH_TOKEN_MAX)
         return false;
     for (; *s; s++)
         if (*s <= 0x20 || *s >= 0x7f || *s == ':')
@@ -80,8 +80,9 @@ static int add_caller(struct auth *a, const char *name, const char *token, bool 
                        AUTH_NAME_MAX);
     if (!token_is_valid(token))
         return err_set(err, ERR_INVALID,
-                       "the token of \"%s\" must be 1 to %d visible ASCII characters without \":\"",
-                       name, AUTH_TOKEN_MAX);
+                       "the token of \"%s\" must be %d to %d visible ASCII characters without "
+                       "\":\"",
+                       name, AUTH_TOKEN_MIN, AUTH_TOKEN_MAX);
     HASH_FIND(by_name, a->by_name, name, strlen(name), old);
     if (old)
         return err_set(err, ERR_INVALID, "the name \"%s\" is there twice", name);

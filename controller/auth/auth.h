@@ -13,6 +13,7 @@ struct auth;
 
 #define AUTH_CALLERS_MAX 10000
 #define AUTH_NAME_MAX    63  /* letters, digits, "-_.@", beginning with a letter or digit */
+#define AUTH_TOKEN_MIN   16  /* shorter ones can be guessed */
 #define AUTH_TOKEN_MAX   512 /* visible ASCII without ":" */
 
 struct caller {

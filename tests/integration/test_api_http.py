@@ -259,10 +259,11 @@ def test_openapi_names_every_path(alice):
 METRIC = re.compile(r'^[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})? [-+0-9.eEInfNa]+$')
 
 
-def test_metrics_are_prometheus_text_and_need_a_token(alice, box):
+def test_metrics_are_prometheus_text_and_an_admins(alice, admin, box):
     box.ok("1")
     alice.get("/metrics", token=None).problem("unauthorized")
-    found = alice.get("/metrics").expect(200)
+    alice.get("/metrics").problem("forbidden")
+    found = admin.get("/metrics").expect(200)
     assert found.headers["Content-Type"].startswith("text/plain")
     lines = found.text.splitlines()
     assert lines
@@ -272,9 +273,9 @@ def test_metrics_are_prometheus_text_and_need_a_token(alice, box):
     assert any(name.startswith("caesarion_") for name in names), names
 
 
-def test_metrics_count(alice, box):
+def test_metrics_count(admin, box):
     def requests():
-        text = alice.get("/metrics").expect(200).text
+        text = admin.get("/metrics").expect(200).text
         return sum(
             float(line.rsplit(" ", 1)[1])
             for line in text.splitlines()
@@ -290,6 +291,7 @@ def test_metrics_count(alice, box):
 def test_metrics_open(controller):
     c = controller("--metrics-open")
     c.alice.get("/metrics", token=None).expect(200)
+    c.alice.get("/metrics").expect(200)
     c.alice.get("/api/sandboxes", token=None).problem("unauthorized")
 
 

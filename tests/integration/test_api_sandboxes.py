@@ -344,7 +344,7 @@ def test_a_claim_from_the_pool_starts_no_kernel(controller):
     c = controller("--warm", "1")
     c.wait_log(event="sandbox_state", to="warm")
     box = c.sandbox(name="claimed", env={"A": "b"}, exec_timeout_s=5)
-    assert 'caesarion_pool_claimed_total{source="warm"} 1' in c.alice.get("/metrics").text
+    assert 'caesarion_pool_claimed_total{source="warm"} 1' in c.admin.get("/metrics").text
     assert box.info["exec_timeout_s"] == 5
     assert box.value("import os; os.environ['A']") == "'b'"
     # The pool fills again, in the background.

@@ -408,13 +408,13 @@ def test_what_is_counted_and_logged(user):
     kid = new_kernel(alice)["id"]
     with Channels(alice, kid, query={"token": alice.token}, headers={"Authorization": None}) as ws:
         ws.execute("pass")
-        metrics = alice.get("/metrics").expect(200).text
+        metrics = c.admin.get("/metrics").expect(200).text
         assert "caesarion_websockets_open 1\n" in metrics
         assert re.search(r'caesarion_websocket_bytes_total\{direction="to_client"\} [1-9]', metrics)
         assert re.search(r'caesarion_websocket_bytes_total\{direction="to_runner"\} [1-9]', metrics)
     entry = c.wait_log(event="request", path=KERNELS + "/" + kid + "/channels")
     assert entry["status"] == "101"
-    wait_until(lambda: "caesarion_websockets_open 0\n" in alice.get("/metrics").text)
+    wait_until(lambda: "caesarion_websockets_open 0\n" in c.admin.get("/metrics").text)
     assert not any(alice.token in json.dumps(line) for line in c.logs)
 
 

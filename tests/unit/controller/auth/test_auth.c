@@ -72,32 +72,40 @@ static void refuses_file(const char *text, const char *sentence)
 
 static void callers_come_from_the_file(void **state)
 {
-    struct auth *a = from_file("# people\n\n alice:tok-a\r\nbob:tok-b:admin\n");
+    struct auth *a =
+        from_file("# people\n\n alice:tok-a-0123456789\r\nbob:tok-b-0123456789:admin\n");
     const struct caller *c = NULL;
 
     assert_int_equal(auth_callers(a), 2);
     assert_null(auth_generated_token(a));
     assert_false(auth_token_file_is_open(a));
-    assert_int_equal(auth_identify(a, "Bearer tok-a", NULL, &c, NULL), 0);
+    assert_int_equal(auth_identify(a, "Bearer tok-a-0123456789", NULL, &c, NULL), 0);
     assert_string_equal(c->name, "alice");
     assert_false(c->admin);
     assert_string_equal(caller_owner_filter(c), "alice");
-    assert_int_equal(auth_identify(a, "tOKEN   tok-b", NULL, &c, NULL), 0);
+    assert_int_equal(auth_identify(a, "tOKEN   tok-b-0123456789", NULL, &c, NULL), 0);
     assert_string_equal(c->name, "bob");
     assert_true(c->admin);
     assert_null(caller_owner_filter(c));
-    assert_int_equal(auth_identify(a, NULL, "tok-b", &c, NULL), 0);
+    assert_int_equal(auth_identify(a, NULL, "tok-b-0123456789", &c, NULL), 0);
     assert_string_equal(c->name, "bob");
     auth_free(a);
 }
 
 static void wrong_tokens_are_unauthorized(void **state)
 {
-    struct auth *a = from_file("alice:tok-a\n");
+    struct auth *a = from_file("alice:tok-a-0123456789\n");
     char *longer = mem_printf("Bearer %0600d", 1);
-    const char *const headers[] = {"Bearer tok-b", "Bearer tok-", "Bearer tok-aa", "Bearer ",
-                                   "Bearer",       "Basic tok-a", "tok-a",         "",
-                                   "Bearertok-a",  longer};
+    const char *const headers[] = {"Bearer tok-b-0123456789",
+                                   "Bearer tok-a-012345678",
+                                   "Bearer tok-a-01234567890",
+                                   "Bearer ",
+                                   "Bearer",
+                                   "Basic tok-a-0123456789",
+                                   "tok-a-0123456789",
+                                   "",
+                                   "Bearertok-a-0123456789",
+                                   longer};
     const struct caller *c = NULL;
     struct err err;
 
@@ -108,22 +116,26 @@ static void wrong_tokens_are_unauthorized(void **state)
     assert_int_equal(auth_identify(a, NULL, NULL, &c, &err), -ERR_UNAUTHORIZED);
     assert_int_equal(auth_identify(a, NULL, "", &c, &err), -ERR_UNAUTHORIZED);
     /* A wrong header is not saved by a right query. */
-    assert_int_equal(auth_identify(a, "Bearer no", "tok-a", &c, &err), -ERR_UNAUTHORIZED);
+    assert_int_equal(auth_identify(a, "Bearer no", "tok-a-0123456789", &c, &err),
+                     -ERR_UNAUTHORIZED);
     assert_null(c);
     free(longer);
     auth_free(a);
 }
 
+#define T1 "0123456789abcdef"
+#define T2 "fedcba9876543210"
+
 static void bad_token_files_are_refused(void **state)
 {
     refuses_file("alice\n", "line 1: it must be name:token");
-    refuses_file("a:x\na:y\n", "line 2: the name \"a\" is there twice");
-    refuses_file("a:x\nb:x\n", "line 2: \"a\" and \"b\" have the same token");
-    refuses_file("a:x:root\n", "only \":admin\" may follow");
+    refuses_file("a:" T1 "\na:" T2 "\n", "line 2: the name \"a\" is there twice");
+    refuses_file("a:" T1 "\nb:" T1 "\n", "line 2: \"a\" and \"b\" have the same token");
+    refuses_file("a:" T1 ":root\n", "only \":admin\" may follow");
     refuses_file("a:\n", "the token of \"a\"");
-    refuses_file("a:with space\n", "the token of \"a\"");
-    refuses_file(":x\n", "a caller's name");
-    refuses_file("caesar ion:x\n", "a caller's name");
+    refuses_file("a:with a space 0123456789\n", "the token of \"a\"");
+    refuses_file(":" T1 "\n", "a caller's name");
+    refuses_file("caesar ion:" T1 "\n", "a caller's name");
     refuses_file("# nobody\n", "names no caller");
     refuses_file("", "names no caller");
 }
@@ -132,14 +144,17 @@ static void name_and_token_have_ceilings(void **state)
 {
     char *ok = mem_printf("%.*s:%.*s\n", AUTH_NAME_MAX,
                           "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn",
-                          AUTH_TOKEN_MAX, "t");
+                          AUTH_TOKEN_MIN, T1);
     auth_free(from_file(ok));
     free(ok);
-    char *name = mem_printf("%0*d:t\n", AUTH_NAME_MAX + 1, 0);
+    char *name = mem_printf("%0*d:" T1 "\n", AUTH_NAME_MAX + 1, 0);
     refuses_file(name, "a caller's name");
     free(name);
     char *token = mem_printf("a:%0*d\n", AUTH_TOKEN_MAX + 1, 0);
     refuses_file(token, "the token of");
+    free(token);
+    token = mem_printf("a:%0*d\n", AUTH_TOKEN_MIN - 1, 0);
+    refuses_file(token, "line 1: the token of \"a\" must be 16 to 512");
     free(token);
     token = mem_printf("a:%0*d\n", AUTH_TOKEN_MAX, 0);
     auth_free(from_file(token));
@@ -148,11 +163,11 @@ static void name_and_token_have_ceilings(void **state)
 
 static void lines_have_a_ceiling(void **state)
 {
-    size_t len = 0, max = (size_t)(AUTH_CALLERS_MAX + 1) * 24;
+    size_t len = 0, max = (size_t)(AUTH_CALLERS_MAX + 1) * 32;
     char *text = mem_alloc(max);
 
     for (int i = 0; i < AUTH_CALLERS_MAX; i++)
-        len += (size_t)snprintf(text + len, max - len, "u%d:t%d\n", i, i);
+        len += (size_t)snprintf(text + len, max - len, "u%d:t%015d\n", i, i);
     struct auth *a = from_file(text);
     assert_int_equal(auth_callers(a), AUTH_CALLERS_MAX);
     auth_free(a);
@@ -176,7 +191,7 @@ static void open_file_is_noticed(void **state)
     struct auth_cfg cfg = {.token_file = path};
     struct auth *a = NULL;
 
-    write_file("a:b\n", 0644);
+    write_file("a:" T1 "\n", 0644);
     chmod(path, 0644);
     assert_int_equal(auth_new(&a, &cfg, NULL), 0);
     assert_true(auth_token_file_is_open(a));
@@ -185,18 +200,23 @@ static void open_file_is_noticed(void **state)
 
 static void environment_token_is_one_admin(void **state)
 {
-    struct auth_cfg cfg = {.token = "secret", .generated_file = made};
+    struct auth_cfg cfg = {.token = T1, .generated_file = made};
     const struct caller *c = NULL;
     struct auth *a = NULL;
 
     assert_int_equal(auth_new(&a, &cfg, NULL), 0);
-    assert_int_equal(auth_identify(a, "Bearer secret", NULL, &c, NULL), 0);
+    assert_int_equal(auth_identify(a, "Bearer " T1, NULL, &c, NULL), 0);
     assert_true(c->admin);
     assert_null(auth_generated_token(a));
     assert_int_equal(access(made, F_OK), -1);
     auth_free(a);
-    cfg.token = "";
-    assert_true(auth_new(&a, &cfg, NULL) < 0);
+    static const char *const bad[] = {"", "0123456789abcde", "0123456789 abcdef"};
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct err err = {0};
+        cfg.token = bad[i];
+        assert_int_equal(auth_new(&a, &cfg, &err), -ERR_INVALID);
+        assert_non_null(strstr(err.text, "CAESARION_TOKEN: the token of \"admin\" must be 16"));
+    }
 }
 
 static void made_token_is_kept(void **state)
@@ -252,7 +272,7 @@ static void origins_are_this_server_or_allowed(void **state)
         {"file://localhost:8080", "localhost:8080", false},
         {"http://localhost:8080", NULL, false},
     };
-    struct auth_cfg cfg = {.token = "t", .allow_origin = allowed};
+    struct auth_cfg cfg = {.token = T1, .allow_origin = allowed};
     struct auth *a = NULL;
 
     assert_int_equal(auth_new(&a, &cfg, NULL), 0);
@@ -276,7 +296,7 @@ static void origins_are_checked_at_start(void **state)
 
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         const char *const list[] = {bad[i], NULL};
-        struct auth_cfg cfg = {.token = "t", .allow_origin = list};
+        struct auth_cfg cfg = {.token = T1, .allow_origin = list};
         struct auth *a = NULL;
         struct err err;
         assert_true(auth_new(&a, &cfg, &err) < 0);
