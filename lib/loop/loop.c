@@ -6,6 +6,8 @@
  */
 #include "lib/loop/loop.h"
 
+#include <utlist.h>
+
 #include "lib/base/mem.h"
 #include "lib/loop/loop_internal.h"
 
@@ -19,6 +21,8 @@ int loop_new(struct loop **ret, struct err *err)
         free(loop);
         return err_set(err, ERR_INTERNAL, "event loop: %s", uv_strerror(r));
     }
+    uv_idle_init(&loop->uv, &loop->posts_idle);
+    loop->posts_idle.data = loop;
     *ret = loop;
     return 0;
 }
@@ -27,6 +31,7 @@ struct loop *loop_free(struct loop *loop)
 {
     if (!loop)
         return NULL;
+    uv_close((uv_handle_t *)&loop->posts_idle, NULL);
     /* Close callbacks of freed watchers may be outstanding; nothing else can be. */
     while (uv_loop_close(&loop->uv) == UV_EBUSY)
         uv_run(&loop->uv, UV_RUN_ONCE);
@@ -134,6 +139,47 @@ struct loop_defer *loop_defer_free(struct loop_defer *d)
     if (d)
         uv_close((uv_handle_t *)&d->uv, free_data);
     return NULL;
+}
+
+/* What is posted meanwhile waits for the next turn, so that the loop goes on looking at I/O. */
+static void on_posts(uv_idle_t *uv)
+{
+    struct loop *loop = uv->data;
+    for (size_t n = loop->n_posts; n > 0 && loop->posts; n--) {
+        struct loop_post *p = loop->posts;
+        loop_fn fn = p->fn;
+        void *ctx = p->ctx;
+        loop_post_cancel(p);
+        fn(ctx); /* may free p */
+    }
+}
+
+void loop_post(struct loop_post *p, struct loop *loop, loop_fn fn, void *ctx)
+{
+    if (p->loop)
+        return;
+    p->loop = loop;
+    p->fn = fn;
+    p->ctx = ctx;
+    DL_APPEND(loop->posts, p);
+    loop->n_posts++;
+    uv_idle_start(&loop->posts_idle, on_posts);
+}
+
+void loop_post_cancel(struct loop_post *p)
+{
+    struct loop *loop = p->loop;
+    if (!loop)
+        return;
+    p->loop = NULL;
+    DL_DELETE(loop->posts, p);
+    if (--loop->n_posts == 0)
+        uv_idle_stop(&loop->posts_idle);
+}
+
+bool loop_post_is_posted(const struct loop_post *p)
+{
+    return p->loop != NULL;
 }
 
 struct loop_hook {

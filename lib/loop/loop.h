@@ -47,6 +47,24 @@ struct loop_defer *loop_defer_new(struct loop *loop, loop_fn fn, void *ctx);
 void loop_defer_post(struct loop_defer *d);
 struct loop_defer *loop_defer_free(struct loop_defer *d);
 
+/*
+ * Posted call: how a waiter is told. Whoever completes posts the waiter's callback instead of
+ * calling it, so that no callback runs inside the call that led to it and no chain of waiters grows
+ * the stack. Embedded in its owner and zeroed before its first use. Calls run in the order they
+ * were posted, each once, in the next turn, which does not wait for I/O.
+ */
+struct loop_post {
+    struct loop *loop; /* NULL: not posted */
+    loop_fn fn;
+    void *ctx;
+    struct loop_post *prev, *next;
+};
+/* Posting what is posted already keeps the first. */
+void loop_post(struct loop_post *p, struct loop *loop, loop_fn fn, void *ctx);
+/* It does not come any more; also when it is not posted. To be called before its owner is freed. */
+void loop_post_cancel(struct loop_post *p);
+bool loop_post_is_posted(const struct loop_post *p);
+
 /* Hook: called each turn just before the loop waits for I/O (adapters of foreign libraries). */
 struct loop_hook;
 struct loop_hook *loop_hook_new(struct loop *loop, loop_fn fn, void *ctx);

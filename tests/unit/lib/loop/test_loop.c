@@ -85,6 +85,64 @@ static void posting_twice_is_once(void **state)
     loop_defer_free(s->defer);
 }
 
+struct told {
+    struct loop *loop;
+    struct loop_post post;
+    struct told *next; /* told by this one */
+    struct told *cancels;
+    int *count;
+    int at; /* its place in the order */
+};
+
+static void on_told(void *ctx)
+{
+    struct told *t = ctx;
+    t->at = ++*t->count;
+    if (t->cancels)
+        loop_post_cancel(&t->cancels->post);
+    if (t->next)
+        loop_post(&t->next->post, t->loop, on_told, t->next);
+    else if (!t->cancels)
+        loop_stop(t->loop);
+}
+
+static void posts_come_in_order_and_once(void **state)
+{
+    struct seen *s = *state;
+    struct told t[4] = {{0}};
+    for (size_t i = 0; i < 4; i++) {
+        t[i] = (struct told){.loop = s->loop, .count = &s->count};
+        loop_post(&t[i].post, s->loop, on_told, &t[i]);
+        loop_post(&t[i].post, s->loop, on_told, &t[0]);
+        assert_true(loop_post_is_posted(&t[i].post));
+    }
+    t[0].cancels = &t[1];
+    t[2].next = &t[0]; /* posted again from a post: later */
+    loop_post_cancel(&t[1].post);
+    loop_post_cancel(&t[1].post);
+    assert_int_equal(s->count, 0);
+    loop_run(s->loop);
+    assert_int_equal(t[1].at, 0);
+    assert_int_equal(t[2].at, 2);
+    assert_int_equal(t[3].at, 3);
+    loop_post_cancel(&t[0].post);
+    assert_false(loop_post_is_posted(&t[0].post));
+}
+
+static void a_chain_of_posts_does_not_grow_the_stack(void **state)
+{
+    enum { N = 200000 };
+    struct seen *s = *state;
+    struct told *t = calloc(N, sizeof(*t));
+    for (size_t i = 0; i < N; i++)
+        t[i] = (struct told){
+            .loop = s->loop, .count = &s->count, .next = i + 1 < N ? &t[i + 1] : NULL};
+    loop_post(&t[0].post, s->loop, on_told, &t[0]);
+    loop_run(s->loop);
+    assert_int_equal(s->count, N);
+    free(t);
+}
+
 static void on_readable(void *ctx, int events)
 {
     struct seen *s = ctx;
@@ -235,6 +293,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(a_timer_may_free_itself),        T(posting_twice_is_once),
+        T(posts_come_in_order_and_once),   T(a_chain_of_posts_does_not_grow_the_stack),
         T(a_poll_may_free_itself),         T(an_exit_code_is_told_and_reaped),
         T(a_killing_signal_is_told),       T(orphans_are_reaped_and_watched_ones_told),
         T(a_signal_comes_with_its_sender), T(work_has_a_ceiling),
