@@ -4,6 +4,8 @@
  * one that is there.
  *
  *   WAITING   another one of this caller and path is under way
+ *   NEXT      that one has ended; this one begins in a turn of its own, because it may end at once,
+ *             and so may the thousand behind it
  *   SEARCHING all runners of the caller are asked for their sessions
  *   CREATING  a sandbox comes from the pool
  *   POSTING   its runner makes the session
@@ -19,8 +21,9 @@
 #include "controller/pool/warm_pool.h"
 #include "lib/base/mem.h"
 #include "lib/httpc/httpc.h"
+#include "lib/loop/loop.h"
 
-enum step { WAITING, SEARCHING, CREATING, POSTING };
+enum step { WAITING, NEXT, SEARCHING, CREATING, POSTING };
 
 struct jupyter_making {
     struct jupyter *j;
@@ -33,17 +36,19 @@ struct jupyter_making {
     void (*then)(void *ctx, struct jupyter *j);
     void *then_ctx;
     enum step step;
+    struct loop_post begin;
     struct jupyter_gather *gather;
     struct warm_pool_create *create;
     struct httpc_call *call;
     char sandbox[ID_SANDBOX_SIZE]; /* made for it, or "" */
 };
 
-static void begin(struct jupyter_making *m);
+static void begin(void *ctx);
 
 static void making_free(struct jupyter_making *m)
 {
     DL_DELETE(m->j->makings, m);
+    loop_post_cancel(&m->begin);
     jupyter_gather_cancel(m->gather);
     warm_pool_create_forget(m->create);
     httpc_cancel(m->call);
@@ -73,15 +78,16 @@ static struct http_request *end(struct jupyter_making *m)
 {
     struct http_request *req = m->req;
     struct jupyter_making *other;
-    struct jupyter_making *waiting = NULL;
     if (req)
         http_on_close(req, NULL, NULL);
     DL_FOREACH (m->j->makings, other)
-        if (other != m && !waiting && is_same(m, other))
-            waiting = other;
+        if (other != m && is_same(m, other))
+            break;
+    if (other && other->step == WAITING) {
+        other->step = NEXT;
+        loop_post(&other->begin, sandbox_table_loop(m->j->cfg.table), begin, other);
+    }
     making_free(m);
-    if (waiting && waiting->step == WAITING)
-        begin(waiting);
     return req;
 }
 
@@ -242,8 +248,9 @@ static void searched(void *ctx, struct slice list, const struct err *failed)
     make(m);
 }
 
-static void begin(struct jupyter_making *m)
+static void begin(void *ctx)
 {
+    struct jupyter_making *m = ctx;
     const struct jupyter_gather_cfg cfg = {.table = m->j->cfg.table,
                                            .owner = m->owner,
                                            .path = JUPYTER_SESSIONS_PATH,

@@ -4,6 +4,8 @@
  */
 #include "tests/unit/controller/routes/routes_fixture.h"
 
+#include <sys/resource.h>
+
 #include "lib/api/jupyter_api.h"
 #include "lib/api/limits.h"
 
@@ -13,7 +15,7 @@
 
 /* ---- the runner's side ---- */
 
-static unsigned n_posts, n_lists;
+static unsigned n_posts, n_lists, n_session_gets;
 static bool silent;         /* no runner answers */
 static bool refuses;        /* POST sessions: 503 */
 static bool keeps_ids;      /* POST sessions takes an id */
@@ -71,6 +73,7 @@ static void one_session(struct fake_conn *c, const char *method, const char *id,
     json_t *patch = NULL;
     size_t at = 0;
     json_t *s = find_session(c->runner, id, &at);
+    n_session_gets += strcmp(method, "GET") == 0 ? 1 : 0;
     if (!s) {
         fake_send(c, 404, "{\"code\":\"not_found\",\"detail\":\"the runner knows no session\"}");
         return;
@@ -121,7 +124,7 @@ static int begin(void **state)
     setup(state);
     struct fixture *f = *state;
     f->backend->jupyter = runner_answers;
-    n_posts = n_lists = 0;
+    n_posts = n_lists = n_session_gets = 0;
     silent = refuses = keeps_ids = false;
     garbage = NULL;
     return 0;
@@ -615,6 +618,77 @@ static void a_session_goes_to_another_kernel(void **state)
 
 #define MANY 1000
 
+#define STORM       600 /* on a stack of STORM_STACK: one frame a waiter would not fit */
+#define STORM_STACK KIB(1024)
+#define STORM_BATCH 8
+
+struct storm {
+    struct fixture *f;
+    struct answer a[STORM];
+    unsigned n; /* so many have asked */
+};
+
+static bool all_wait(void *ctx)
+{
+    struct storm *s = ctx;
+    return n_session_gets >= s->n && http_server_active(s->f->server) >= s->n;
+}
+
+static bool storm_is_over(void *ctx)
+{
+    struct storm *s = ctx;
+    for (unsigned i = 0; i < STORM; i++)
+        if (!s->a[i].done)
+            return false;
+    return true;
+}
+
+static void many_waiters_that_fail_do_not_grow_the_stack(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, small;
+    char sid[ID_UUID_SIZE], kid[ID_UUID_SIZE];
+    struct storm *s = MEM_NEW(struct storm);
+    unsigned moved = 0, refused = 0;
+    s->f = f;
+    httpc_free(f->client);
+    assert_int_equal(httpc_new(&f->client, f->loop, STORM, NULL), 0);
+    new_session(f, "a.ipynb", sid, kid);
+    char other[ID_SANDBOX_SIZE];
+    create(f, "b", other);
+    /* The third and last place goes to the first, and stays taken while the others queue. */
+    f->backend->hold_creates = true;
+    const struct ask q = {"PATCH", below(SESSIONS "/%s", sid), "a", NULL,
+                          "{\"kernel\":{\"name\":\"python3\"}}"};
+    while (s->n < STORM) {
+        for (unsigned i = 0; i < STORM_BATCH; i++, s->n++) {
+            s->a[s->n].f = f;
+            buf_init(&s->a[s->n].data, KIB(64));
+            start(&s->a[s->n], &q);
+        }
+        assert_true(fake_run_until(f->loop, all_wait, s));
+    }
+    getrlimit(RLIMIT_STACK, &before);
+    small = before;
+    small.rlim_cur = STORM_STACK;
+    setrlimit(RLIMIT_STACK, &small);
+    f->backend->hold_creates = false;
+    f->backend->fail_removes = 1; /* the old sandbox keeps its place for a second */
+    fake_release_create(f->backend);
+    assert_true(fake_run_until(f->loop, storm_is_over, s));
+    setrlimit(RLIMIT_STACK, &before);
+    for (unsigned i = 0; i < STORM; i++) {
+        moved += s->a[i].status == 200;
+        refused += s->a[i].status == 429;
+        buf_done(&s->a[i].data);
+        json_decref(s->a[i].json);
+    }
+    assert_int_equal(moved, 1);
+    assert_int_equal(refused, STORM - 1);
+    free(s);
+    expect(ask(f, "GET", SESSIONS, "a", NULL, NULL), 200, NULL);
+}
+
 static void on_adopted(void *ctx, const struct err *err)
 {
     *(bool *)ctx = true;
@@ -674,6 +748,7 @@ int main(void)
         TEST(a_silent_runners_sessions_are_its_labels),
         TEST(a_session_gets_a_new_kernel),
         TEST(a_session_goes_to_another_kernel),
+        TEST(many_waiters_that_fail_do_not_grow_the_stack),
         TEST(a_thousand_sandboxes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
