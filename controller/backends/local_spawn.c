@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 #include "controller/backends/local_stage.h"
 #include "lib/base/cleanup.h"
 
-enum { STEP_DESCRIPTORS = 100, STEP_CWD, STEP_EXEC };
+enum { STEP_DESCRIPTORS = 100, STEP_KEYRING, STEP_CWD, STEP_EXEC };
 
 struct failure {
     int step;
@@ -59,6 +60,20 @@ static int child_close(const int *keep, size_t n)
     return (int)syscall(SYS_close_range, first, ~0U, 0);
 }
 
+/*
+ * The session keyring passes fork, exec and a change of ids: a sandbox would hold whatever systemd,
+ * PAM or a container's runtime put into the controller's, and share it with its neighbours. After
+ * the change of ids, so that the new one is the sandbox's own and counts as its own. Where the
+ * kernel has no keys (ENOSYS) or a container's filter refuses them (EPERM, which the call itself
+ * never gives), nothing we start can reach a keyring either.
+ */
+static int child_keyring(void)
+{
+    if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) >= 0)
+        return 0;
+    return errno == ENOSYS || errno == EPERM ? 0 : -1;
+}
+
 struct child {
     const struct local_spawn *spawn;
     char *const *argv;
@@ -87,6 +102,8 @@ __attribute__((noreturn)) static void child_run(const struct child *c)
         if (step != 0)
             child_fail(c->failure_fd, step, source);
     }
+    if (child_keyring() < 0)
+        child_fail(c->failure_fd, STEP_KEYRING, 0);
     if (s->cwd && chdir(s->cwd) < 0)
         child_fail(c->failure_fd, STEP_CWD, 0);
     for (size_t i = 0; i < s->n_keep; i++)
@@ -170,6 +187,12 @@ static int explain(const struct failure *f, const struct local_spawn *s, struct 
         return err_set(err, ERR_SANDBOX_FAILED,
                        "the sandbox's own user id %u cannot be entered: %s",
                        (unsigned)s->stage->uid, words);
+    case STEP_KEYRING:
+        return err_set(err, ERR_SANDBOX_FAILED,
+                       "a session keyring of the sandbox's own cannot be made: %s%s", words,
+                       f->error == EDQUOT ? " (each sandbox of one user needs a key: raise the "
+                                            "sysctl kernel.keys.maxkeys)"
+                                          : "");
     case STEP_CWD:
         return err_set(err, ERR_SANDBOX_FAILED, "%s cannot be entered: %s", s->cwd, words);
     case STEP_EXEC:

@@ -7,7 +7,10 @@ struct local_stage;
 
 #define LOCAL_KEEP_MAX 32
 
-/* A program to start, detached from the controller: its own session, stdin /dev/null. */
+/*
+ * A program to start, detached from the controller: its own session and session keyring, stdin
+ * /dev/null.
+ */
 struct local_spawn {
     const char *const *argv; /* argv[0] is the absolute path; ended by NULL */
     const char *const *envp;
