@@ -175,6 +175,7 @@ int main(int argc, char **argv)
     if (r == 0 && level < 0)
         r = err_set(&err, ERR_INVALID, "--log-level is one of error, warn, info, debug");
     log_init("caesarion-runner", level < 0 ? LOG_INFO : (enum log_level)level);
+    log_set_max(p.conf.log_max);
     if (r == 0 && (r = start(&p, &err)) == 0)
         loop_run(p.loop);
     if (r < 0)

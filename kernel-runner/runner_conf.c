@@ -50,6 +50,8 @@ static const struct conf_option options[] = {
      .max = DAY_MS, .help = "a kernel that does not answer within this is killed"},
     {"log-level", CONF_STRING, CONF_AT(struct runner_conf, log_level), .def = "info",
      .arg = "error|warn|info|debug", .help = "what is logged"},
+    {"log-max", CONF_SIZE, CONF_AT(struct runner_conf, log_max), .def = "0", .max = 1ULL << 34,
+     .help = "where stderr is a file, it is cut to its last lines at this size; 0: never"},
 };
 /* clang-format on */
 

@@ -10,7 +10,7 @@
 
 /* Where the runner stands inside a bubblewrap sandbox. */
 #define LOCAL_RUNNER_INSIDE "/caesarion-runner"
-#define LOCAL_ARGV_MAX      48
+#define LOCAL_ARGV_MAX      72
 
 /* What was learnt about this host at the start. */
 struct local_host {

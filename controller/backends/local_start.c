@@ -57,7 +57,7 @@ static int open_spill(const struct local_sandbox *sb, int *ret_fd, struct err *e
 
 /* The runner's command line. Each value is printed into `text`, which keeps them all. */
 struct command {
-    const char *argv[40];
+    const char *argv[64];
     size_t n;
     char text[4096 + 2048];
     size_t used;
@@ -104,6 +104,7 @@ static void build_command(struct command *c, const struct local_sandbox *sb,
     /* Before the deadline of the start, so that a kernel's own words are the reason. */
     put(c, "--start-timeout", number(c, (uint64_t)MAX(spec->deadline_ms * 5 / 6, 1), "ms"));
     put(c, "--log-level", cfg->log_level);
+    put(c, "--log-max", number(c, LOCAL_LOG_MAX, ""));
     if (cfg->idle_counts_connections)
         c->argv[c->n++] = "--idle-counts-connections";
     c->argv[c->n] = NULL;

@@ -9,7 +9,9 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define LINE_MAX_BYTES 8192
 
@@ -172,6 +174,100 @@ static void many_pairs_end_in_a_whole_line(void **state)
     }
 }
 
+static int file_fd;
+
+/* stderr is a fresh file, opened as a sandbox's log is. */
+static void capture_file(uint64_t max)
+{
+    char path[] = "/tmp/test_log.XXXXXX";
+    file_fd = mkostemp(path, O_APPEND | O_CLOEXEC);
+    assert_true(file_fd >= 0);
+    unlink(path);
+    saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+    assert_true(dup2(file_fd, STDERR_FILENO) >= 0);
+    log_set_max(max);
+}
+
+static off_t file_size(void)
+{
+    struct stat st;
+    assert_int_equal(fstat(file_fd, &st), 0);
+    return st.st_size;
+}
+
+static const char *got_file(void)
+{
+    log_set_max(0);
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    ssize_t n = pread(file_fd, line, sizeof(line) - 1, 0);
+    close(file_fd);
+    assert_true(n >= 0);
+    line[n] = '\0';
+    return line;
+}
+
+static void a_flood_stays_below_the_ceiling_and_its_end_is_kept(void **state)
+{
+    char number[24], value[1001];
+    memset(value, 'y', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    capture_file(LOG_MAX_AT_LEAST);
+    off_t most = 0;
+    for (int i = 0; i < 200; i++) {
+        snprintf(number, sizeof(number), "%d", i);
+        log_event(LOG_WARN, "flood", "n", number, "v", value, NULL);
+        most = MAX(most, file_size());
+    }
+    got_file();
+    assert_true(most <= (off_t)LOG_MAX_AT_LEAST);
+    assert_true(most > (off_t)LOG_MAX_AT_LEAST - 2000);
+    assert_non_null(strstr(line, "\"event\":\"log_cut\",\"bytes\":\""));
+    assert_int_equal(strstr(line, "log_cut") < strchr(line, '\n'), 1); /* first of all */
+    assert_has("\"n\":\"199\"");
+    assert_null(strstr(line, "\"n\":\"0\""));
+    for (const char *at = line; *at; at = strchr(at, '\n') + 1) /* nothing but whole lines */
+        assert_memory_equal(at, "{\"time\":\"", 9);
+    /* What was kept goes on without a gap. */
+    const char *first = strstr(line, "\"n\":\"");
+    int next = atoi(first + 5);
+    for (const char *at = first; at; at = strstr(at + 1, "\"n\":\""))
+        assert_int_equal(atoi(at + 5), next++);
+    assert_int_equal(next, 200);
+}
+
+static void a_line_fits_up_to_the_ceiling_itself(void **state)
+{
+    capture_file(LOG_MAX_AT_LEAST);
+    log_event(LOG_INFO, "x", NULL);
+    off_t len = file_size();
+    static char filler[LOG_MAX_AT_LEAST];
+    memset(filler, '\n', sizeof(filler));
+    ssize_t n = (ssize_t)((off_t)LOG_MAX_AT_LEAST - 2 * len);
+    assert_int_equal(write(STDERR_FILENO, filler, (size_t)n), n);
+    log_event(LOG_INFO, "x", NULL); /* now it is full to the byte */
+    assert_int_equal(file_size(), LOG_MAX_AT_LEAST);
+    log_event(LOG_INFO, "x", NULL);
+    assert_true(file_size() < (off_t)LOG_MAX_AT_LEAST);
+    got_file();
+    assert_has("log_cut");
+}
+
+static void without_a_ceiling_or_a_file_nothing_is_cut(void **state)
+{
+    capture_file(0);
+    for (int i = 0; i < 1000; i++)
+        log_event(LOG_INFO, "some words to fill it", NULL);
+    assert_true(file_size() > (off_t)LOG_MAX_AT_LEAST);
+    assert_null(strstr(got_file(), "log_cut"));
+    capture();
+    log_set_max(1);
+    log_event(LOG_INFO, "to a pipe", NULL);
+    log_set_max(0);
+    got();
+    assert_has("to a pipe");
+}
+
 #define TEST(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -185,6 +281,9 @@ int main(void)
         TEST(long_values_are_cut_and_marked),
         TEST(a_value_that_just_fits_is_whole),
         TEST(many_pairs_end_in_a_whole_line),
+        TEST(a_flood_stays_below_the_ceiling_and_its_end_is_kept),
+        TEST(a_line_fits_up_to_the_ceiling_itself),
+        TEST(without_a_ceiling_or_a_file_nothing_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
