@@ -17,6 +17,7 @@
 
 #include "controller/backends/local_adopt.h"
 #include "controller/backends/local_backend.h"
+#include "controller/backends/local_clearing.h"
 #include "controller/backends/local_hint.h"
 #include "controller/backends/local_run.h"
 #include "controller/backends/local_sandbox.h"
@@ -122,6 +123,7 @@ static void op_close(struct sandbox_backend *base)
     local_adopt_stop(b);
     HASH_ITER (hh, b->sandboxes, sb, next)
         local_sandbox_forget(sb);
+    local_clearing_close(b);
     LL_FOREACH_SAFE (b->later, l, l_next)
         free(l);
     loop_defer_free(b->later_defer);

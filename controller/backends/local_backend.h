@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 struct local_adoption;
+struct local_clearing;
 struct local_later;
 struct local_sandbox;
 
@@ -16,7 +17,9 @@ struct local_backend {
     struct backend_local_cfg cfg; /* strings are ours */
     struct local_host host;
     char *description;
-    struct local_sandbox *sandboxes; /* by id */
+    struct local_sandbox *sandboxes;  /* by id */
+    struct local_clearing *clearings; /* files of ended ones, being removed or to be removed */
+    struct loop_timer *clearing_retry;
     struct local_adoption *adoption; /* while an earlier controller's remains are looked at */
     struct local_later *later;       /* answers that may not come before their question returned */
     struct loop_defer *later_defer;

@@ -187,11 +187,6 @@ int local_dir_bind(const struct local_dir *d, int *ret_fd, struct err *err)
     return 0;
 }
 
-bool local_dir_is_large(const struct local_dir *d)
-{
-    return access(d->run, F_OK) == 0;
-}
-
 /* ---- removing, without depth: what lies deeper is moved up first ---- */
 
 struct remover {

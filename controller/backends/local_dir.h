@@ -11,8 +11,8 @@
  * isolation, files/. Its socket is <runtime_dir>/<uuid>.sock; without isolation its kernels' run
  * directory stands beside it. Everything a later controller needs to find or to clear away.
  */
-#define LOCAL_WORDS_MAX 2048 /* of a log, in an error's text */
-#define LOCAL_LOG_MAX   MIB(4)
+#define LOCAL_WORDS_MAX 2048   /* of a log, in an error's text */
+#define LOCAL_LOG_MAX   MIB(4) /* the runner cuts its log there */
 
 struct local_dir {
     char *path;   /* the folder */
@@ -44,8 +44,6 @@ bool local_dir_is_held(const struct local_dir *d);
 void local_dir_words(const struct local_dir *d, char out[LOCAL_WORDS_MAX + 1]);
 /* Binds the sandbox's socket without listening. */
 int local_dir_bind(const struct local_dir *d, int *ret_fd, struct err *err);
-/* True when removing it may take long: code kept files in it. */
-bool local_dir_is_large(const struct local_dir *d);
 /*
  * Removes socket, folder and run directory, whatever lies in them; touches nothing else, so that
  * another thread may do it. 0, or an errno.

@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "controller/backends/local_clearing.h"
 #include "controller/backends/local_hint.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clk.h"
@@ -38,13 +39,6 @@ struct local_waiter {
     sandbox_backend_done_fn done;
     void *ctx;
     struct local_waiter *next;
-};
-
-/* Removing files, maybe on another thread; outlives the sandbox when the backend is closed. */
-struct local_clearing {
-    struct local_dir dir;
-    struct local_sandbox *sandbox; /* NULL: nobody waits any more */
-    int failed;                    /* errno */
 };
 
 static void end(struct local_sandbox *sb, int64_t kill_in_ms, int64_t give_up_in_ms);
@@ -93,8 +87,7 @@ static void sandbox_free(struct local_sandbox *sb)
     loop_child_free(sb->monitor);
     loop_child_free(sb->runner);
     loop_timer_free(sb->timer);
-    if (sb->clearing)
-        sb->clearing->sandbox = NULL;
+    local_clearing_forget(sb->clearing);
     LL_FOREACH_SAFE (sb->waiters, w, next)
         free(w);
     local_dir_done(&sb->dir);
@@ -180,14 +173,18 @@ static void tell_created(struct local_sandbox *sb, const struct err *err)
         created(sb->created_ctx, NULL, err);
 }
 
-/* It does not end although it was killed; whoever asked must not wait for ever. */
+/* It was killed and does not end, or has left very much; whoever asked must not wait for ever. */
 static void give_up(struct local_sandbox *sb)
 {
+    bool clearing = sb->state == LOCAL_CLEARING;
     struct local_waiter *waiters = TAKE_PTR(sb->waiters);
     struct err err = {0};
 
-    err_set(&err, ERR_TIMEOUT, "a process of the sandbox was killed and does not end");
-    log_event(LOG_ERROR, "sandbox_does_not_end", "sandbox", sb->id, NULL);
+    err_set(&err, ERR_TIMEOUT, "%s",
+            clearing ? "the sandbox has ended and its files are still being removed"
+                     : "a process of the sandbox was killed and does not end");
+    log_event(LOG_ERROR, clearing ? "sandbox_still_cleared" : "sandbox_does_not_end", "sandbox",
+              sb->id, NULL);
     tell_created(sb, sb->fail.code ? &sb->fail : &err);
     tell_waiters(waiters, &err);
 }
@@ -200,6 +197,11 @@ static void on_timer(void *ctx)
     if (sb->state == LOCAL_STARTING) {
         err_set(&sb->fail, ERR_TIMEOUT, "the runner did not become ready in time");
         end(sb, 0, GIVE_UP_MS);
+        return;
+    }
+    if (sb->state == LOCAL_CLEARING) {
+        sb->give_up_at_ms = 0;
+        give_up(sb);
         return;
     }
     if (is_gone(sb)) {
@@ -309,42 +311,20 @@ static void finish(struct local_sandbox *sb, int failed)
     tell_waiters(waiters, failed ? &err : NULL);
 }
 
-static void clearing_work(void *ctx)
+static void on_cleared(void *ctx, int failed)
 {
-    struct local_clearing *c = ctx;
+    struct local_sandbox *sb = ctx;
 
-    c->failed = local_dir_remove(&c->dir);
+    sb->clearing = NULL;
+    finish(sb, failed);
 }
 
-static void clearing_done(void *ctx)
-{
-    struct local_clearing *c = ctx;
-    struct local_sandbox *sb = c->sandbox;
-    int failed = c->failed;
-
-    local_dir_done(&c->dir);
-    free(c);
-    if (sb) {
-        sb->clearing = NULL;
-        finish(sb, failed);
-    }
-}
-
-/* Files of an isolated sandbox are few, and removed at once. */
 static void clear(struct local_sandbox *sb)
 {
-    struct local_clearing *c = MEM_NEW(struct local_clearing);
-
     sb->state = LOCAL_CLEARING;
-    loop_timer_stop(sb->timer);
-    local_dir_init(&c->dir, sb->backend->cfg.state_dir, sb->backend->cfg.runtime_dir, sb->id);
-    c->sandbox = sb;
-    sb->clearing = c;
-    if (local_dir_is_large(&c->dir) &&
-        loop_work(sb->backend->loop, clearing_work, clearing_done, c, NULL) == 0)
-        return;
-    clearing_work(c);
-    clearing_done(c);
+    sb->kill_at_ms = 0;
+    arm_timer(sb);
+    sb->clearing = local_clearing_start(sb->backend, sb->id, on_cleared, sb);
 }
 
 /* ENDING → CLEARING when nothing of it runs any more. */
@@ -541,8 +521,11 @@ void local_sandbox_remove(struct local_sandbox *sb, int64_t deadline_ms,
 
     add_waiter(sb, done, ctx);
     sb->is_lost = false; /* whoever removes it hears of its end that way */
-    if (sb->state == LOCAL_CLEARING)
+    if (sb->state == LOCAL_CLEARING) {
+        sb->give_up_at_ms = clk_mono_ms() + deadline_ms;
+        arm_timer(sb);
         return;
+    }
     if (sb->state == LOCAL_STARTING)
         err_set(&sb->fail, ERR_SANDBOX_FAILED, "the sandbox was removed while it was being made");
     if (again || sb->state == LOCAL_STARTING || loop_child_kill(sb->runner, SIGTERM) < 0)

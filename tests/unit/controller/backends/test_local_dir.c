@@ -70,7 +70,6 @@ static void dir_remembers_its_owner(void **state)
     assert_int_equal(local_dir_read_meta(&f->dir, &meta, &err), 0);
     assert_int_equal(meta.uid, geteuid());
     assert_false(meta.isolated);
-    assert_true(local_dir_is_large(&f->dir));
     assert_int_equal(local_dir_remove(&f->dir), 0);
     assert_true(local_dir_read_meta(&f->dir, &meta, &err) < 0);
 }
