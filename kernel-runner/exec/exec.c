@@ -18,8 +18,10 @@
 #define ERROR_MAX_BYTES   MIB(1)
 #define PROMPT_MAX_BYTES  MIB(1)
 #define EXPR_MAX_BYTES    MIB(8)
+/* Requests for input of one execution for which its log has no room: about 12,000. */
+#define QUESTIONS_MAX_BYTES MIB(1)
 
-struct exec *exec_new(struct loop *loop, struct event_log_store *store, const char *id,
+struct exec *exec_new(struct loop *loop, struct spill_store *store, const char *id,
                       struct exec_request *request_take, const struct exec_limits *limits)
 {
     struct exec *e = MEM_NEW(struct exec);
@@ -65,36 +67,41 @@ static uint64_t next_seq(const struct exec *e)
 }
 
 /* Control events always go in; only outputs are limited. */
-static void append(struct exec *e, struct slice line)
-{
-    struct err err;
-    if (event_log_append(e->log, line, &err) == 0)
-        return;
-    log_event(LOG_ERROR, "event_lost", "execution", e->id, "error", err.text, NULL);
-    e->truncated = true;
-    e->truncated_bytes += line.len;
-}
-
 static void append_done(struct exec *e, struct buf *line)
 {
-    append(e, buf_slice(line));
+    event_log_append_always(e->log, buf_slice(line));
     buf_done(line);
 }
 
-/* An output line: within the limit it is kept, beyond it counted, and the place marked once. */
+static bool fits(const struct exec *e, size_t len)
+{
+    return !e->truncated && event_log_bytes(e->log) + len <= e->limits.output_bytes;
+}
+
+static void truncate_here(struct exec *e)
+{
+    if (e->truncated)
+        return;
+    e->truncated = true;
+    struct buf mark;
+    buf_init(&mark, KIB(1));
+    exec_event_truncated(&mark, next_seq(e), event_log_bytes(e->log));
+    append_done(e, &mark);
+}
+
+/*
+ * An output line: within the limit and while the disk has room it is kept, beyond that counted, and
+ * the place marked once.
+ */
 static void append_output(struct exec *e, struct slice line)
 {
-    if (!e->truncated && event_log_bytes(e->log) + line.len <= e->limits.output_bytes) {
-        append(e, line);
-        return;
+    struct err err;
+    if (fits(e, line.len)) {
+        if (event_log_append(e->log, line, &err) == 0)
+            return;
+        log_event(LOG_WARN, "output_truncated", "execution", e->id, "error", err.text, NULL);
     }
-    if (!e->truncated) {
-        e->truncated = true;
-        struct buf mark;
-        buf_init(&mark, KIB(1));
-        exec_event_truncated(&mark, next_seq(e), event_log_bytes(e->log));
-        append_done(e, &mark);
-    }
+    truncate_here(e);
     e->truncated_bytes += line.len;
 }
 
@@ -398,6 +405,19 @@ void exec_on_reply(struct exec *e, const struct jp_msg *msg)
     buf_done(&scratch);
 }
 
+static void put_question(struct exec *e, struct slice line)
+{
+    if (fits(e, line.len) && event_log_append(e->log, line, NULL) == 0)
+        return;
+    truncate_here(e);
+    if (e->asked_bytes + line.len > QUESTIONS_MAX_BYTES) {
+        e->truncated_bytes += line.len; /* it waits in vain, until its timeout */
+        return;
+    }
+    e->asked_bytes += line.len;
+    event_log_append_always(e->log, line);
+}
+
 void exec_on_input_request(struct exec *e, struct slice asked)
 {
     struct buf scratch, line;
@@ -409,9 +429,13 @@ void exec_on_input_request(struct exec *e, struct slice asked)
             prompt = given;
         password = slice_eq_str(jsonx_find(content, "password"), "true");
     }
+    /* Where output has no room any more a question still has, but not for its words. */
+    if (!fits(e, prompt.len + KIB(1)))
+        prompt = slice_str("\"\"");
     buf_init(&line, PROMPT_MAX_BYTES + KIB(1));
     exec_event_input_request(&line, next_seq(e), prompt, password);
-    append_done(e, &line);
+    put_question(e, buf_slice(&line));
+    buf_done(&line);
     buf_done(&scratch);
 }
 

@@ -47,6 +47,7 @@ struct exec {
     char *msg_id;     /* of its execute_request where that is not its id, or NULL */
     bool truncated;
     uint64_t truncated_bytes;
+    size_t asked_bytes;     /* of questions that the log had no room for */
     char *status;           /* the verdict once done */
     char *error_json;       /* NULL: none */
     char *user_expressions; /* JSON object text, or NULL */
@@ -62,7 +63,7 @@ struct exec {
     bool expired;
 };
 
-struct exec *exec_new(struct loop *loop, struct event_log_store *store, const char *id,
+struct exec *exec_new(struct loop *loop, struct spill_store *store, const char *id,
                       struct exec_request *request_take, const struct exec_limits *limits);
 struct exec *exec_free(struct exec *e);
 

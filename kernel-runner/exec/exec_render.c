@@ -10,7 +10,6 @@
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
 
-#include <sys/mman.h>
 #include <uthash.h>
 
 #define SCAN_BYTES_PER_PULL MIB(8)
@@ -26,11 +25,10 @@ enum section { SCAN, HEAD, OUTPUTS, STDOUT_HEAD, STDOUT, STDERR_HEAD, STDERR, TA
 
 struct exec_render {
     const struct exec *e;
-    struct slice log;
-    bool mapped;
+    struct spill_view log;
     enum section section;
-    size_t pos;      /* in the log, of the walk */
-    size_t start;    /* where outputs begin */
+    uint64_t pos;    /* in the log, of the walk */
+    uint64_t start;  /* where outputs begin */
     bool clear_next; /* clear_output(wait=true) came: the next output clears */
     struct update *updates;
     struct slice result_line; /* the last execute_result */
@@ -49,12 +47,12 @@ static void emit(struct exec_render *r, struct slice s)
 
 static bool next_line(struct exec_render *r, struct slice *ret)
 {
-    if (r->pos >= r->log.len)
+    struct slice rest = spill_view_from(&r->log, r->pos);
+    if (rest.len == 0)
         return false;
-    const char *p = r->log.ptr + r->pos;
-    const char *nl = memchr(p, '\n', r->log.len - r->pos);
-    size_t len = nl ? (size_t)(nl - p) : r->log.len - r->pos;
-    *ret = slice_make(p, len);
+    const char *nl = memchr(rest.ptr, '\n', rest.len);
+    size_t len = nl ? (size_t)(nl - rest.ptr) : rest.len;
+    *ret = slice_make(rest.ptr, len);
     r->pos += len + 1;
     return true;
 }
@@ -75,7 +73,7 @@ static void note_update(struct exec_render *r, struct slice line)
     u->metadata = jsonx_find(line, "metadata");
 }
 
-static void note_output(struct exec_render *r, size_t line_start)
+static void note_output(struct exec_render *r, uint64_t line_start)
 {
     if (!r->clear_next)
         return;
@@ -86,7 +84,7 @@ static void note_output(struct exec_render *r, size_t line_start)
 static void scan_line(struct exec_render *r, struct slice line)
 {
     struct slice body;
-    size_t line_start = (size_t)(line.ptr - r->log.ptr);
+    uint64_t line_start = r->pos - line.len - 1;
     switch (exec_event_classify(line, &body)) {
     case EXEC_EVENT_OUTPUT:
         note_output(r, line_start);
@@ -115,7 +113,7 @@ static void scan_line(struct exec_render *r, struct slice line)
 
 static bool scan(struct exec_render *r)
 {
-    size_t until = r->pos + SCAN_BYTES_PER_PULL;
+    uint64_t until = r->pos + SCAN_BYTES_PER_PULL;
     struct slice line;
     while (r->pos < until) {
         if (!next_line(r, &line))
@@ -369,14 +367,13 @@ ssize_t exec_render_pull(struct exec_render *r, char *out, size_t max)
 
 int exec_render_new(struct exec_render **ret, struct exec *e, struct err *err)
 {
-    struct slice log;
-    int r = event_log_map(e->log, &log, err);
-    if (r < 0)
-        return r;
     struct exec_render *render = MEM_NEW(struct exec_render);
+    int r = event_log_view(e->log, &render->log, err);
+    if (r < 0) {
+        free(render);
+        return r;
+    }
     render->e = e;
-    render->log = log;
-    render->mapped = log.len > 0;
     *ret = render;
     return 0;
 }
@@ -390,6 +387,7 @@ static void render_done(struct exec_render *r)
     }
     free(r->head);
     free(r->tail);
+    spill_view_close(&r->log);
 }
 
 struct exec_render *exec_render_free(struct exec_render *r)
@@ -397,15 +395,14 @@ struct exec_render *exec_render_free(struct exec_render *r)
     if (!r)
         return NULL;
     render_done(r);
-    if (r->mapped)
-        munmap((void *)(uintptr_t)r->log.ptr, r->log.len);
     free(r);
     return NULL;
 }
 
 char *exec_render_text(const struct exec *e, size_t *ret_len)
 {
-    struct exec_render r = {.e = e, .log = event_log_view(e->log)};
+    struct exec_render r = {.e = e};
+    (void)event_log_view(e->log, &r.log, NULL); /* only files can fail */
     struct buf b;
     buf_init(&b, MIB(64));
     for (;;) {

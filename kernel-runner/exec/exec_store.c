@@ -18,7 +18,7 @@
 
 struct exec_store {
     struct exec_store_cfg cfg;
-    struct event_log_store logs;
+    struct spill_store logs;
     struct exec *all;                         /* uthash */
     struct exec *finished;                    /* utlist, oldest first */
     unsigned n_finished[2];                   /* the API's, notebooks' */
@@ -91,7 +91,7 @@ struct exec_store *exec_store_new(const struct exec_store_cfg *cfg)
 {
     struct exec_store *s = MEM_NEW(struct exec_store);
     s->cfg = *cfg;
-    s->logs.spill_dir_fd = cfg->spill_dir_fd;
+    s->logs.dir_fd = cfg->spill_dir_fd;
     s->expired = mem_zero(LIMIT_EXPIRED_IDS, sizeof(*s->expired));
     s->timer = loop_timer_new(cfg->loop, on_timer, s);
     s->heap_timer = loop_timer_new(cfg->loop, on_heap_timer, s);
@@ -163,17 +163,20 @@ void exec_store_finished(struct exec_store *s, struct exec *e)
 
 void exec_store_trim(struct exec_store *s)
 {
+    bool full = false;
     if (s->logs.memory_bytes > LIMIT_LOGS_MEMORY_BYTES) {
         struct exec *e;
         DL_FOREACH (s->finished, e) {
-            event_log_spill(e->log);
-            if (s->logs.memory_bytes <= LIMIT_LOGS_MEMORY_BYTES / 2)
+            full = event_log_spill(e->log) < 0;
+            if (full || s->logs.memory_bytes <= LIMIT_LOGS_MEMORY_BYTES / 2)
                 break;
         }
     }
+    while (full && s->finished && s->logs.memory_bytes > LIMIT_LOGS_MEMORY_BYTES)
+        expire(s, s->finished);
     /* Those with readers expire too: their readers keep what they hold, and the sum is a bound on
      * what can still be asked for. */
-    while (s->finished && s->logs.memory_bytes + s->logs.spilled_bytes > s->cfg.total_output_bytes)
+    while (s->finished && s->logs.memory_bytes + s->logs.file_bytes > s->cfg.total_output_bytes)
         expire(s, s->finished);
 }
 

@@ -7,10 +7,13 @@
 
 int spill_file_open(int dir_fd)
 {
-    int fd = -1;
-    if (dir_fd >= 0)
-        fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd >= 0 ? fd : memfd_create("caesarion-log", MFD_CLOEXEC);
+    if (dir_fd >= 0) {
+        int fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        /* A full disk is no reason to fill the memory in its place. */
+        if (fd >= 0 || errno == ENOSPC || errno == EDQUOT || errno == EMFILE || errno == ENFILE)
+            return fd;
+    }
+    return memfd_create("caesarion-log", MFD_CLOEXEC);
 }
 
 int spill_file_write(int fd, const char *p, size_t len, uint64_t offset)

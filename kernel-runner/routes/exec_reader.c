@@ -180,7 +180,7 @@ static void answer_streamed(struct exec_reader *rd, int status)
 static bool is_small(const struct exec *e)
 {
     return event_log_bytes(e->log) <= EXEC_RENDER_AT_ONCE_BYTES &&
-           event_log_view(e->log).len == event_log_bytes(e->log);
+           event_log_memory(e->log) == event_log_bytes(e->log);
 }
 
 static void answer_small(struct http_request *req, const struct exec *e, int status)

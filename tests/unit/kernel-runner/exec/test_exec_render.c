@@ -3,6 +3,7 @@
 #include "kernel-runner/exec/exec_render.h"
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
+#include "tests/support/no_room.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,7 +14,7 @@
 
 struct fixture {
     struct loop *loop;
-    struct event_log_store store;
+    struct spill_store store;
     struct exec *e;
 };
 
@@ -30,7 +31,7 @@ static int setup(void **state)
 {
     struct fixture *f = MEM_NEW(struct fixture);
     assert_int_equal(loop_new(&f->loop, NULL), 0);
-    f->store.spill_dir_fd = -1;
+    f->store.dir_fd = -1;
     f->e = new_exec(f, MIB(64));
     exec_move(f->e, EXEC_EV_SEND);
     exec_put_started(f->e);
@@ -41,6 +42,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *f = *state;
+    room_is_back();
     exec_free(f->e);
     loop_free(f->loop);
     free(f);
@@ -62,9 +64,7 @@ static json_t *render(struct fixture *f)
 {
     size_t len = 0;
     f->e->ended_us = f->e->started_us + 1; /* its clock stands still between the two */
-    /* Streaming moves the log to its file; only the first rendering can be at once. */
-    bool in_memory = event_log_memory(f->e->log) > 0;
-    char *text = in_memory ? exec_render_text(f->e, &len) : NULL;
+    char *text = exec_render_text(f->e, &len);
     struct exec_render *r = NULL;
     assert_int_equal(exec_render_new(&r, f->e, NULL), 0);
     struct buf streamed;
@@ -77,10 +77,8 @@ static json_t *render(struct fixture *f)
         buf_append(&streamed, piece, (size_t)n);
     }
     exec_render_free(r);
-    if (in_memory) {
-        assert_int_equal(streamed.len, len);
-        assert_memory_equal(streamed.ptr, text, len);
-    }
+    assert_int_equal(streamed.len, len);
+    assert_memory_equal(streamed.ptr, text, len);
     struct err err;
     json_t *json = NULL;
     if (jsonx_parse(&json, buf_slice(&streamed), &err) < 0)
@@ -217,6 +215,23 @@ static void long_text_is_split_between_characters(void **state)
     buf_done(&want);
 }
 
+static unsigned count_events(const struct exec *e, const char *type)
+{
+    struct spill_view view;
+    assert_int_equal(event_log_view(e->log, &view, NULL), 0);
+    _cleanup_(freep) char *want = mem_printf("\"type\":\"%s\"", type);
+    unsigned n = 0;
+    uint64_t at = 0;
+    for (struct slice rest; (rest = spill_view_from(&view, at)).len;) {
+        const char *nl = memchr(rest.ptr, '\n', rest.len);
+        assert_non_null(nl);
+        n += memmem(rest.ptr, (size_t)(nl - rest.ptr), want, strlen(want)) != NULL;
+        at += (uint64_t)(nl + 1 - rest.ptr);
+    }
+    spill_view_close(&view);
+    return n;
+}
+
 static void output_over_the_limit_is_counted(void **state)
 {
     struct fixture *f = *state;
@@ -231,8 +246,7 @@ static void output_over_the_limit_is_counted(void **state)
     exec_finish(f->e, "ok", NULL);
     /* One mark, then only `done`. */
     assert_int_equal(event_log_lines(f->e->log), lines + 1);
-    struct slice log = event_log_view(f->e->log);
-    assert_non_null(memmem(log.ptr, log.len, "\"type\":\"truncated\",\"after_bytes\":", 33));
+    assert_int_equal(count_events(f->e, "truncated"), 1);
     _cleanup_(json_decrefp) json_t *json = render(f);
     assert_int_equal(json_integer_value(json_object_get(json, "truncated_bytes")),
                      f->e->truncated_bytes);
@@ -260,7 +274,9 @@ static void every_line_is_json_with_the_next_seq(void **state)
     say(f, JP_DISPLAY_DATA, "{\"data\":{\n\"a\":\"\\ud800\"},\"metadata\":{}}");
     say(f, JP_ERROR, "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[\"t\"]}");
     exec_finish(f->e, "error", NULL);
-    struct slice log = event_log_view(f->e->log);
+    struct spill_view view;
+    assert_int_equal(event_log_view(f->e->log, &view, NULL), 0);
+    struct slice log = view.mem;
     uint64_t seq = 0;
     for (size_t at = 0; at < log.len;) {
         const char *nl = memchr(log.ptr + at, '\n', log.len - at);
@@ -274,6 +290,71 @@ static void every_line_is_json_with_the_next_seq(void **state)
         at += len + 1;
     }
     assert_int_equal(seq, 5);
+    spill_view_close(&view);
+}
+
+/* ---- no room ---- */
+
+static void say_much(struct fixture *f, size_t bytes)
+{
+    struct buf content;
+    buf_init(&content, bytes + KIB(1));
+    buf_append_str(&content, "{\"name\":\"stdout\",\"text\":\"");
+    buf_reserve(&content, bytes);
+    memset(content.ptr + content.len, 'x', bytes);
+    content.len += bytes;
+    buf_append_str(&content, "\"}");
+    buf_append_char(&content, '\0');
+    say(f, JP_STREAM, content.ptr);
+    buf_done(&content);
+}
+
+static void a_full_disk_truncates_and_still_ends(void **state)
+{
+    struct fixture *f = *state;
+    no_room_above(MIB(5));
+    for (int i = 0; i < 8; i++)
+        say_much(f, MIB(1));
+    say(f, JP_ERROR, "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[]}");
+    exec_finish(f->e, "error", NULL);
+    assert_int_equal(count_events(f->e, "truncated"), 1);
+    assert_int_equal(count_events(f->e, "done"), 1);
+    assert_true(event_log_bytes(f->e->log) > MIB(4));
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    size_t kept = json_string_length(json_object_get(json, "stdout"));
+    assert_true(kept > MIB(4) - KIB(256) && kept <= MIB(5));
+    assert_true(json_integer_value(json_object_get(json, "truncated_bytes")) >=
+                (json_int_t)(MIB(8) - kept));
+}
+
+static void a_full_disk_is_no_reason_to_refuse_what_is_in_memory(void **state)
+{
+    struct fixture *f = *state;
+    no_room_above(0);
+    say_much(f, MIB(2) + KIB(512));
+    exec_finish(f->e, "ok", NULL);
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    assert_int_equal(json_string_length(json_object_get(json, "stdout")), MIB(2) + KIB(512));
+    assert_int_equal(f->e->truncated_bytes, 0);
+}
+
+static void questions_find_room_on_a_full_disk(void **state)
+{
+    struct fixture *f = *state;
+    no_room_above(MIB(4));
+    say_much(f, MIB(5));
+    unsigned before = count_events(f->e, "input_request");
+    for (int i = 0; i < 3; i++)
+        exec_on_input_request(f->e, slice_str("{\"prompt\":\"? \",\"password\":false}"));
+    assert_int_equal(count_events(f->e, "input_request"), before + 3);
+    /* But not without end. */
+    uint64_t at_first = event_log_bytes(f->e->log);
+    for (int i = 0; i < 30000; i++)
+        exec_on_input_request(f->e, slice_str("{\"prompt\":\"? \",\"password\":false}"));
+    assert_in_range(event_log_bytes(f->e->log) - at_first, KIB(512), MIB(1));
+    exec_finish(f->e, "timeout", NULL);
+    assert_int_equal(count_events(f->e, "truncated"), 1);
+    assert_int_equal(count_events(f->e, "done"), 1);
 }
 
 int main(void)
@@ -291,6 +372,9 @@ int main(void)
         T(output_over_the_limit_is_counted),
         T(output_after_the_end_is_late),
         T(every_line_is_json_with_the_next_seq),
+        T(a_full_disk_truncates_and_still_ends),
+        T(a_full_disk_is_no_reason_to_refuse_what_is_in_memory),
+        T(questions_find_room_on_a_full_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
