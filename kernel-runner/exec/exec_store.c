@@ -25,6 +25,7 @@ struct exec_store {
     char (*expired)[ID_EXEC_MAX + 1];         /* ring */
     uint32_t expired_hash[LIMIT_EXPIRED_IDS]; /* a look at 16 KiB in place of 256 */
     size_t n_expired;
+    unsigned n_readers;
     struct loop_timer *timer;
     struct loop_timer *heap_timer;
 };
@@ -180,14 +181,25 @@ void exec_store_trim(struct exec_store *s)
         expire(s, s->finished);
 }
 
-void exec_store_hold(struct exec *e)
+void exec_store_hold(struct exec_store *s, struct exec *e)
 {
     e->readers++;
+    s->n_readers++;
+}
+
+int exec_store_room(const struct exec_store *s, const struct exec *e, struct err *err)
+{
+    if (s->n_readers >= LIMIT_ALL_READERS)
+        return err_set(err, ERR_LIMIT, "%d clients read or wait for executions of this sandbox",
+                       LIMIT_ALL_READERS);
+    if (e && e->readers >= LIMIT_READERS)
+        return err_set(err, ERR_LIMIT, "execution %s has %d readers already", e->id, LIMIT_READERS);
+    return 0;
 }
 
 void exec_store_release(struct exec_store *s, struct exec *e)
 {
-    (void)s;
+    s->n_readers--;
     e->readers--;
     if (e->readers == 0 && e->expired)
         exec_free(e);

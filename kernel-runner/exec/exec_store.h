@@ -44,8 +44,11 @@ int64_t exec_store_expire(struct exec_store *s, int64_t now_us);
 void exec_store_trim_heap(struct exec_store *s);
 
 /* A holder keeps an expired execution's memory alive (streams, waiting answers). */
-void exec_store_hold(struct exec *e);
+void exec_store_hold(struct exec_store *s, struct exec *e);
 void exec_store_release(struct exec_store *s, struct exec *e);
+
+/* Is there room for one more holder, of e where it is given? -ERR_LIMIT. */
+int exec_store_room(const struct exec_store *s, const struct exec *e, struct err *err);
 
 /* Calls fn for each, newest first; state NULL: all. */
 void exec_store_each(struct exec_store *s, const char *state,

@@ -44,7 +44,7 @@ static struct exec_reader *reader_new(struct runner *r, struct http_request *req
     rd->req = req;
     rd->exec = e;
     rd->at_line_start = true;
-    exec_store_hold(e);
+    exec_store_hold(runner_execs(r), e);
     metrics_add(runner_metrics(r), RUNNER_M_READERS, 0, 1);
     http_on_close(req, reader_free, rd);
     return rd;
@@ -197,7 +197,11 @@ void exec_answer_now(struct runner *r, struct http_request *req, struct exec *e,
         answer_small(req, e, status);
         return;
     }
-    answer_streamed(reader_new(r, req, e), status);
+    struct err err;
+    if (exec_store_room(runner_execs(r), e, &err) < 0)
+        http_answer_err(req, &err);
+    else
+        answer_streamed(reader_new(r, req, e), status);
 }
 
 static void on_maybe_done(void *ctx)

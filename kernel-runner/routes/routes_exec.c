@@ -70,6 +70,12 @@ static int pick_id(const struct http_request *req, char id[ID_EXEC_MAX + 1], str
 
 static void answer_exec(struct runner *r, struct http_request *req, struct exec *e, enum form form)
 {
+    struct err err;
+    /* A repeated request reads the execution that is there, as others do. */
+    if (!prefers_async(req) && exec_store_room(runner_execs(r), e, &err) < 0) {
+        http_answer_err(req, &err);
+        return;
+    }
     char location[ID_EXEC_MAX + 32];
     snprintf(location, sizeof(location), "/executions/%s", e->id);
     http_set_header(req, "Location", location);
@@ -86,6 +92,9 @@ static int execute(struct runner *r, struct http_request *req, struct exec **ret
 {
     int e = routes_check_json(req, err);
     if (e < 0 || (e = pick_form(req, FORM_JSON, form, err)) < 0)
+        return e;
+    /* What would not be answered does not run. */
+    if (!prefers_async(req) && (e = exec_store_room(runner_execs(r), NULL, err)) < 0)
         return e;
     char id[ID_EXEC_MAX + 1], hash[CRYPTO_HEX_SIZE];
     if ((e = pick_id(req, id, err)) < 0)
@@ -181,8 +190,8 @@ static int events(struct runner *r, struct http_request *req, struct err *err)
     if (rc < 0 || (rc = pick_after(req, &after, err)) < 0 ||
         (rc = pick_form(req, FORM_NDJSON, &form, err)) < 0)
         return rc;
-    if (e->readers >= LIMIT_READERS)
-        return err_set(err, ERR_LIMIT, "execution %s has %d readers already", e->id, LIMIT_READERS);
+    if ((rc = exec_store_room(runner_execs(r), e, err)) < 0)
+        return rc;
     exec_reader_start(r, req, e, after, form == FORM_SSE);
     return 0;
 }

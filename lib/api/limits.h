@@ -17,8 +17,9 @@
 #define LIMIT_LATE_BYTES          MIB(1)  /* late_outputs of one execution */
 #define LIMIT_LOG_MEMORY_BYTES    MIB(4)  /* one event log in memory; above, it spills to a file */
 #define LIMIT_LOGS_MEMORY_BYTES   MIB(16) /* all logs in memory, except those being written */
-#define LIMIT_SPILL_MEMORY_BYTES  MIB(32) /* those, too; above, all that is written goes to files  \
-                                           */
+#define LIMIT_SPILL_MEMORY_BYTES                                                                   \
+    MIB(32) /* those, too; above, all that is written goes to files                                \
+             */
 #define LIMIT_STREAM_EVENT_BYTES   KIB(128) /* text of one stream event; longer output is split */
 #define LIMIT_INPUT_BYTES          MIB(1)   /* `value` of an input reply */
 #define LIMIT_CLIENT_MESSAGE_BYTES MIB(16)  /* one WebSocket message of a Jupyter client */
@@ -35,7 +36,8 @@
 #define LIMIT_USER_EXPRESSIONS     32
 #define LIMIT_TIMEOUT_S            86400.0 /* timeout_s and exec_timeout_s */
 #define LIMIT_LIFETIME_S           31536000.0
-#define LIMIT_READERS              256     /* of one execution's log at a time */
+#define LIMIT_READERS              256     /* who read or wait for one execution at a time */
+#define LIMIT_ALL_READERS          1024    /* the same of all executions of a sandbox */
 #define LIMIT_CONTENTS_BYTES       MIB(24) /* body of a save by Jupyter's contents API */
 #define LIMIT_CONTENTS_FILE_BYTES  MIB(16) /* of a file that it returns with its content */
 #define LIMIT_CONTENTS_ENTRIES     10000   /* of a directory, the first by name */

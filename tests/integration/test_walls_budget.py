@@ -6,7 +6,10 @@ import subprocess
 
 import pytest
 from lib import contract
+from lib.client import JSON, NDJSON
+from lib.code import Gate
 from lib.hostile import goes_on
+from lib.process import eventually
 
 MIB = 1 << 20
 
@@ -28,6 +31,44 @@ def on_disk(controller, folder, *flags):
     found.state_dir = folder / "s"
     found.state_dir.mkdir(mode=0o700)
     return found.start()
+
+
+# ---- readers ----
+
+READERS_MAX = 256
+
+
+def test_repeated_posts_are_readers_too(sandbox):
+    gate = Gate(sandbox)
+    key = {"Idempotency-Key": "again"}
+    fields = {"code": gate.code + "runs = globals().get('runs', 0) + 1\nprint('once')"}
+    ask = lambda: sandbox.events_of("POST", "/execute", fields, headers=key)  # noqa: E731
+    streams = []
+    try:
+        for _ in range(READERS_MAX):
+            streams.append(ask())
+        for accept in (NDJSON, JSON):
+            refused = sandbox.post("/execute", fields, headers=dict(key, Accept=accept))
+            refused.problem("limit")
+        eid = sandbox.executions("?state=running")[0]["id"]
+        sandbox.get("/executions/%s/events" % eid).problem("limit")
+        # It goes on for those who have it, and a place that is left is free again.
+        sandbox.post("/execute", fields, headers=dict(key, Prefer="respond-async")).expect(202)
+        streams.pop().close()
+
+        def one_more():
+            found = sandbox.open("POST", "/execute", fields, headers=dict(key, Accept=NDJSON))
+            [part.close() for part in found]
+            return found[1].status == 200
+
+        eventually(one_more, 10, "the place of a reader that left is free again")
+        gate.open()
+        assert contract.stream_text(streams[0].all()) == "once\n"
+    finally:
+        for stream in streams:
+            stream.close()
+    assert sandbox.value("runs") == "1"
+    goes_on(sandbox)
 
 
 # ---- no room on the disk ----

@@ -95,12 +95,33 @@ static void a_reader_keeps_what_it_reads(void **state)
 {
     struct fixture *f = *state;
     struct exec *e = add(f, 1);
-    exec_store_hold(e);
+    exec_store_hold(f->store, e);
     finish(f, e);
     exec_store_expire(f->store, INT64_MAX);
     assert_int_equal(lookup(f, "e1"), -ERR_EXPIRED);
     assert_string_equal(e->status, "ok"); /* still there */
     exec_store_release(f->store, e);
+}
+
+static void readers_have_ceilings(void **state)
+{
+    struct fixture *f = *state;
+    enum { EXECS = LIMIT_ALL_READERS / LIMIT_READERS };
+    struct exec *all[EXECS];
+    struct err err;
+    for (unsigned i = 0; i < EXECS; i++) {
+        all[i] = add(f, i);
+        for (unsigned n = 0; n < LIMIT_READERS; n++) {
+            assert_int_equal(exec_store_room(f->store, all[i], &err), 0);
+            exec_store_hold(f->store, all[i]);
+        }
+        assert_int_equal(exec_store_room(f->store, all[i], &err), -ERR_LIMIT);
+        assert_int_equal(exec_store_room(f->store, NULL, &err), i + 1 < EXECS ? 0 : -ERR_LIMIT);
+    }
+    exec_store_release(f->store, all[0]);
+    assert_int_equal(exec_store_room(f->store, NULL, &err), 0);
+    assert_int_equal(exec_store_room(f->store, all[0], &err), 0);
+    assert_int_equal(exec_store_room(f->store, all[1], &err), -ERR_LIMIT);
 }
 
 static void fill(struct exec *e, size_t bytes)
@@ -175,13 +196,10 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(the_last_512_are_kept),
-        T(a_running_one_is_not_counted_out),
-        T(fifteen_minutes_after_its_end),
-        T(a_reader_keeps_what_it_reads),
-        T(the_oldest_logs_go_when_all_are_too_large),
-        T(finished_logs_leave_memory),
-        T(lists_are_newest_first),
+        T(the_last_512_are_kept),         T(a_running_one_is_not_counted_out),
+        T(fifteen_minutes_after_its_end), T(a_reader_keeps_what_it_reads),
+        T(readers_have_ceilings),         T(the_oldest_logs_go_when_all_are_too_large),
+        T(finished_logs_leave_memory),    T(lists_are_newest_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
