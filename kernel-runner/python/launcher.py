@@ -239,13 +239,78 @@ class LazyDebugger:
         await self._real.handle_stopped_event()
 
 
+class Guarded:
+    """What user code put into sys.stdout's place, whose flush() fails, as ipykernel can live with it."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+    def flush(self):
+        with contextlib.suppress(Exception):
+            self._file.flush()
+
+
+def guard_streams():
+    """ipykernel flushes sys.stdout and sys.stderr before a reply and before `idle`. Where user code left
+    a closed file or something without flush() there, neither would ever come."""
+    for name in ("stdout", "stderr"):
+        file = getattr(sys, name, None)
+        if isinstance(file, (Stream, Guarded)):
+            continue
+        try:
+            file.flush()
+        except Exception:
+            setattr(sys, name, Guarded(file))
+
+
 class Kernel(IPythonKernel):
     """Every execute_request gets its reply, after all that the cell and its children wrote."""
 
     _stopped = (KeyboardInterrupt, asyncio.CancelledError)
 
+    def set_parent(self, ident, parent, channel="shell"):
+        super().set_parent(ident, parent, channel)
+        if channel == "shell":
+            # ipykernel tells whatever stands in sys.stdout's place, if that can be told: with a
+            # StringIO, a Tee or a log file there, our streams would speak for an old cell for ever.
+            for stream in self.parent.streams:
+                stream.set_parent(parent)
+
+    def pre_handler_hook(self):
+        # ipykernel's lets an interrupt raise from here on, also just before execute_request() is
+        # entered, where it would cost the reply and `idle`. That one lets it in when it is ready.
+        request = self.get_parent("shell") or {}
+        if request.get("header", {}).get("msg_type") == "execute_request":
+            self.saved_sigint_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        else:
+            super().pre_handler_hook()
+
+    def post_handler_hook(self):
+        super().post_handler_hook()
+        guard_streams()
+
+    @contextlib.contextmanager
+    def _cancel_on_sigint(self, future):
+        """While a cell awaits, SIGINT cancels it. ipykernel's handler schedules that on the loop from
+        the loop's own thread, which wakes nobody: a cell that only waits would wait on."""
+        loop = asyncio.get_running_loop()
+        with super()._cancel_on_sigint(future):
+            cancel = signal.getsignal(signal.SIGINT)
+
+            def handle(*args):
+                cancel(*args)
+                loop.call_soon_threadsafe(int)  # for its wake-up
+
+            signal.signal(signal.SIGINT, handle)
+            yield
+
     async def execute_request(self, stream, ident, parent):
         try:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             await super().execute_request(stream, ident, parent)
         except self._stopped:  # before do_execute(): ipykernel logs it and never replies
             reply = self._interrupted()
@@ -273,6 +338,7 @@ class Kernel(IPythonKernel):
             stream.drain()
             stream.flush()
         self.parent.reserve.take()
+        guard_streams()
         return reply
 
     def _interrupted(self):

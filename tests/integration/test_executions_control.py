@@ -77,6 +77,18 @@ def test_timeout_of_a_sleep_and_of_a_child(box):
     assert_usable(box, generation)
 
 
+def test_timeout_and_interrupt_of_code_that_only_awaits_keep_the_state(box):
+    generation = box.kernel()["generation"]
+    box.ok("import asyncio; kept = 'state'")
+    found = box.execute("await asyncio.sleep(60)", timeout_s=0.3)
+    assert (found["status"], found["error"]["ename"]) == ("timeout", "CancelledError")
+    stream = start_forever(box, "print('started'); await asyncio.gather(asyncio.sleep(60), asyncio.Event().wait())")
+    box.interrupt().expect(204)
+    assert verdict(stream)["status"] == "interrupted"
+    assert box.value("kept") == "'state'"
+    assert_usable(box, generation)
+
+
 def test_waiting_for_input_counts_for_the_timeout(box):
     generation = box.kernel()["generation"]
     found = box.execute("input('? ')", allow_stdin=True, timeout_s=0.4)

@@ -359,3 +359,15 @@ def test_output_of_a_thread_after_the_cell_is_late(box):
     # The log is closed: nothing comes after done.
     assert box.events(found["id"]).all() == events
     assert box.ok("1")["outputs"][0]["data"]["text/plain"] == "1"
+
+
+def test_output_follows_its_execution_whatever_stands_in_place_of_stdout(sandbox):
+    first = sandbox.ok("import io, os, sys; ours = sys.stdout; sys.stdout = io.StringIO(); sys.stdout = sys.__stdout__")
+    found = sandbox.ok("print('first'); _ = os.system('echo child')")
+    assert sorted(found["stdout"].split()) == ["child", "first"]
+    sandbox.ok("with open('log', 'w') as sys.stdout: print('to the file')")
+    found = sandbox.ok("_ = os.system('echo child'); 1")  # the file is closed, and cannot be flushed
+    assert (found["stdout"], found["result"]) == ("child\n", "1")
+    sandbox.ok("sys.stdout = ours")
+    assert sandbox.ok("print('back')")["stdout"] == "back\n"
+    assert sandbox.execution(first["id"])["late_outputs"] == []

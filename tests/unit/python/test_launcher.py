@@ -263,6 +263,91 @@ def test_every_interrupted_cell_is_replied(kernel):
     assert kernel.text("print(1)") == "1\n"
 
 
+AWAITED = {
+    "sleep": "await asyncio.sleep(60)",
+    "thread": "await asyncio.to_thread(stop.wait)",
+    "queue": "await asyncio.Queue().get()",
+    "gather": "await asyncio.gather(asyncio.sleep(60), asyncio.Event().wait())",
+    "generator": "async for i in ticks(): pass",
+    "server": "await (await asyncio.start_unix_server(print, 's')).serve_forever()",
+    "client": "reader, writer = await asyncio.open_unix_connection('t'); await reader.read()",
+}
+
+
+@pytest.mark.parametrize("what", AWAITED)
+def test_a_cell_that_only_awaits_is_interrupted(kernel, what):
+    kernel.run(
+        "import asyncio, socket, threading\n"
+        "stop = threading.Event()\n"
+        "silent = socket.socket(socket.AF_UNIX)\n"
+        "silent.bind('t')\n"
+        "silent.listen()\n"
+        "async def ticks():\n"
+        "    while True:\n"
+        "        await asyncio.sleep(60)\n"
+        "        yield 1\n"
+    )
+    msg_id = kernel.start("kept = 1; print('waits')\n" + AWAITED[what])
+    while kernel.client.get_iopub_msg(timeout=LIMIT_S)["content"].get("text") != "waits\n":
+        pass
+    sent = time.monotonic()
+    os.killpg(kernel.process.pid, signal.SIGINT)
+    reply, _ = kernel.finish(msg_id)
+    assert (reply["status"], reply["ename"]) == ("error", "CancelledError")
+    assert time.monotonic() - sent < LIMIT_S / 2  # by itself it would end after a minute, or never
+    assert kernel.text("stop.set(); print(kept)") == "1\n"
+
+
+IN_PLACE = {
+    "StringIO": "sys.stdout = sys.stderr = io.StringIO()",
+    "redirect": "redirect = contextlib.redirect_stdout(io.StringIO()); redirect.__enter__()",
+    "file": "sys.stdout = sys.stderr = open('log', 'w')",
+    "raw": "sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__",
+    "tee": "class Tee:\n"
+    "    def __init__(self, *to): self.to = to\n"
+    "    def write(self, s): [t.write(s) for t in self.to]\n"
+    "    def flush(self): [t.flush() for t in self.to]\n"
+    "sys.stdout, sys.stderr = Tee(sys.stdout, io.StringIO()), Tee(sys.stderr)",
+}
+
+
+@pytest.mark.parametrize("what", IN_PLACE)
+def test_output_follows_its_cell_whatever_stands_in_place_of_stdout(kernel, what):
+    kernel.run("import contextlib, io, os, sys; ours = sys.stdout, sys.stderr")
+    kernel.run(IN_PLACE[what])
+    for i in range(2):
+        code = "os.system('echo child %d; echo error %d >&2'); print('print %d', file=ours[0])"
+        _, messages = kernel.run(code % (i, i, i))
+        text = {"stdout": "", "stderr": ""}
+        for m in messages:
+            if m["msg_type"] == "stream":
+                text[m["content"]["name"]] += m["content"]["text"]
+        assert sorted(text["stdout"].splitlines()) == ["child %d" % i, "print %d" % i]
+        assert text["stderr"] == "error %d\n" % i
+    kernel.run("sys.stdout, sys.stderr = ours")
+    assert kernel.text("print('back')") == "back\n"
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "with open('log', 'w') as sys.stdout: print('to the file')",
+        "sys.stdout = io.StringIO(); sys.stdout.close(); sys.stderr = sys.stdout",
+        "sys.stdout = sys.stderr = types.SimpleNamespace(write=lambda s: None)",
+        "sys.stdout = sys.stderr = None",
+        "sys.stdout = sys.stderr = 5",
+        "del sys.stdout, sys.stderr",
+    ],
+)
+def test_every_cell_is_replied_whatever_stands_in_place_of_stdout(kernel, broken):
+    kernel.run("import io, sys, types; ours = sys.stdout, sys.stderr")
+    kernel.run(broken)
+    for code in ("1", "1/0", "from IPython.display import display; display(1)"):
+        kernel.run(code)
+    kernel.run("sys.stdout, sys.stderr = ours")
+    assert kernel.text("print('back')") == "back\n"
+
+
 def test_closing_every_descriptor_ends_the_kernel(kernel):
     kernel.start("import os; os.closerange(3, 65536)")
     assert kernel.process.wait(LIMIT_S) != 0
