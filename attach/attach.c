@@ -23,6 +23,7 @@
 #include "lib/loop/loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -193,7 +194,7 @@ static int choose_file(struct attach *a, struct err *err)
 
 static int write_file(struct attach *a, struct err *err)
 {
-    int r = jp_conn_file_save(a->file, &a->conn, "python3", err);
+    int r = jp_conn_file_save(AT_FDCWD, a->file, &a->conn, "python3", err);
     if (r < 0)
         return r;
     if (lstat(a->file, &a->written) < 0)

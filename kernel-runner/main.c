@@ -11,6 +11,7 @@
 #include "kernel-runner/routes/routes.h"
 #include "kernel-runner/runner_conf.h"
 #include "kernel-runner/serve.h"
+#include "lib/base/beneath.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
@@ -106,8 +107,8 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
 static int start(struct program *p, struct err *err)
 {
     static const int sigs[] = {SIGTERM, SIGINT, SIGCHLD, 0};
-    int r = crypto_init(err);
-    if (r < 0 || (r = loop_new(&p->loop, err)) < 0 ||
+    int r = beneath_check(err);
+    if (r < 0 || (r = crypto_init(err)) < 0 || (r = loop_new(&p->loop, err)) < 0 ||
         (r = loop_signals_new(&p->signals, p->loop, sigs, on_signal, p, err)) < 0)
         return r;
     p->drain = loop_timer_new(p->loop, on_drained, p);

@@ -5,7 +5,6 @@
  */
 #include "controller/backends/local_dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -16,15 +15,16 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/base/beneath.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
+#include "lib/base/tree.h"
 #include "lib/base/utf8.h"
 #include "lib/json/jsonx.h"
 
 #define META_VERSION 1
 #define META_MAX     4096
-#define PASSES_MAX   1000000U
 
 void local_dir_init(struct local_dir *d, const char *state_dir, const char *runtime_dir,
                     const char *id)
@@ -187,103 +187,16 @@ int local_dir_bind(const struct local_dir *d, int *ret_fd, struct err *err)
     return 0;
 }
 
-/* ---- removing, without depth: what lies deeper is moved up first ---- */
-
-struct remover {
-    int top; /* the folder that is emptied */
-    unsigned moved;
-    int failed; /* the first errno */
-};
-
-static int open_folder(int at, const char *name)
+static int remove_at(const char *path)
 {
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-    if (fd < 0 && errno == EACCES && fchmodat(at, name, 0700, 0) == 0)
-        fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return fd;
-}
-
-static void remove_entry(struct remover *r, int at, const char *name)
-{
-    char moved[32];
-
-    if (unlinkat(at, name, 0) == 0 || errno == ENOENT)
-        return;
-    if (unlinkat(at, name, AT_REMOVEDIR) == 0 || errno == ENOENT)
-        return;
-    if (at != r->top && errno == ENOTEMPTY) {
-        /* A folder without write permission cannot be moved: its ".." would change. */
-        snprintf(moved, sizeof(moved), ".removed-%u", r->moved++);
-        if (renameat(at, name, r->top, moved) == 0 ||
-            (fchmodat(at, name, 0700, 0) == 0 && renameat(at, name, r->top, moved) == 0))
-            return;
-    }
-    if (errno != ENOTEMPTY && r->failed == 0)
-        r->failed = errno;
-}
-
-/* Empties the folder `name` of `at`; its folders come up to r->top. */
-static void empty_folder(struct remover *r, int at, const char *name)
-{
-    int fd = open_folder(at, name);
-    const struct dirent *e;
-
-    if (fd < 0) {
-        if (errno != ENOENT && errno != ENOTDIR && r->failed == 0)
-            r->failed = errno;
-        return;
-    }
-    (void)fchmod(fd, 0700); /* code may have taken our write permission */
-    _cleanup_(closedirp) DIR *dir = fdopendir(fd);
-    if (!dir) {
-        close(fd);
-        return;
-    }
-    while ((e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            remove_entry(r, dirfd(dir), e->d_name);
-}
-
-/* One look at the top folder: empties what is a folder, then removes it. False when it was empty.
- */
-static bool empty_top(struct remover *r, DIR *top)
-{
-    const struct dirent *e;
-    bool any = false;
-
-    rewinddir(top);
-    while ((e = readdir(top))) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        any = true;
-        remove_entry(r, r->top, e->d_name);
-        empty_folder(r, r->top, e->d_name);
-        remove_entry(r, r->top, e->d_name);
-    }
-    return any;
-}
-
-static int remove_tree(const char *path)
-{
-    int fd = open_folder(AT_FDCWD, path);
-
+    _cleanup_(freep) char *parent = mem_dup_str(path);
+    char *slash = strrchr(parent, '/');
+    *slash = '\0';
+    /* The folders above are ours alone; what stands at `path` may be anything by now. */
+    _cleanup_(closep) int fd = beneath_open_named(parent, O_PATH | O_DIRECTORY);
     if (fd < 0)
         return errno == ENOENT ? 0 : errno;
-    (void)fchmod(fd, 0700);
-    _cleanup_(closedirp) DIR *top = fdopendir(fd);
-    if (!top) {
-        close(fd);
-        return ENOMEM;
-    }
-    struct remover r = {.top = dirfd(top)};
-    unsigned passes = 0;
-    while (r.failed == 0 && empty_top(&r, top))
-        if (++passes == PASSES_MAX)
-            r.failed = EBUSY; /* somebody still writes in it */
-    if (rmdir(path) < 0 && errno != ENOENT && r.failed == 0)
-        r.failed = errno;
-    return r.failed;
+    return tree_remove(fd, slash + 1);
 }
 
 int local_dir_remove(const struct local_dir *d)
@@ -292,8 +205,8 @@ int local_dir_remove(const struct local_dir *d)
 
     if (unlink(d->socket) < 0 && errno != ENOENT)
         failed = errno;
-    int run = remove_tree(d->run);
-    int folder = remove_tree(d->path);
+    int run = remove_at(d->run);
+    int folder = remove_at(d->path);
     if (failed == 0)
         failed = run ? run : folder;
     return failed;

@@ -45,7 +45,7 @@ void local_dir_words(const struct local_dir *d, char out[LOCAL_WORDS_MAX + 1]);
 /* Binds the sandbox's socket without listening. */
 int local_dir_bind(const struct local_dir *d, int *ret_fd, struct err *err);
 /*
- * Removes socket, folder and run directory, whatever lies in them; touches nothing else, so that
- * another thread may do it. 0, or an errno.
+ * Removes socket, folder and run directory, whatever lies in them: blocks, as code may have left
+ * any number of files; touches nothing else, so that another thread may do it. 0, or an errno.
  */
 int local_dir_remove(const struct local_dir *d);

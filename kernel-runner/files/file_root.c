@@ -6,34 +6,20 @@
  */
 #include "kernel-runner/files/file_root.h"
 
+#include "lib/base/beneath.h"
 #include "lib/base/mem.h"
 #include "lib/base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <string.h>
-#include <sys/syscall.h>
-
-#define RACE_RETRIES 32
 
 struct file_root {
     struct loop *loop;
     char *path;
     uint64_t max_bytes;
 };
-
-static int openat2_fd(int dir, const char *path, int flags, uint64_t resolve)
-{
-    struct open_how how = {.flags = (uint64_t)(flags | O_CLOEXEC), .resolve = resolve};
-    /* EAGAIN: something was renamed meanwhile, and the kernel cannot say whether we are beneath. */
-    for (int i = 0;; i++) {
-        long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
-        if (fd >= 0 || (errno != EAGAIN && errno != EINTR) || i >= RACE_RETRIES)
-            return (int)fd;
-    }
-}
 
 /* ---- the directory itself ---- */
 
@@ -56,20 +42,12 @@ static int make_all(const char *path)
     return 0;
 }
 
-static int open_root(const char *path)
-{
-    int flags = O_PATH | O_DIRECTORY;
-    int fd = openat2_fd(AT_FDCWD, path, flags, RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
-    if (fd < 0 && errno == ENOSYS)
-        fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC);
-    return fd;
-}
-
 int file_root_open_dir(const char *root_path, int *ret_fd, struct err *err)
 {
-    int fd = open_root(root_path);
+    const int flags = O_PATH | O_DIRECTORY;
+    int fd = beneath_open_real(root_path, flags);
     if (fd < 0 && errno == ENOENT && make_all(root_path) == 0)
-        fd = open_root(root_path);
+        fd = beneath_open_real(root_path, flags);
     if (fd < 0 && (errno == ENOTDIR || errno == ELOOP || errno == EEXIST))
         return err_set(err, ERR_CONFLICT,
                        "something else stands where the directory of files should be");
@@ -145,45 +123,12 @@ static int refuse(struct err *err)
     }
 }
 
-int file_open_walk(int root_fd, const char *path, int flags, int *ret_fd, struct err *err)
-{
-    _cleanup_(closep) int dir = openat(root_fd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return refuse(err);
-    const char *slash;
-    while ((slash = strchr(path, '/'))) {
-        char part[PATH_PART_MAX + 1];
-        size_t len = MIN((size_t)(slash - path), sizeof(part) - 1);
-        memcpy(part, path, len);
-        part[len] = '\0';
-        /* O_PATH opens a link itself, and O_DIRECTORY then refuses it. */
-        int next = openat(dir, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        struct stat st;
-        if (next < 0 && errno == ENOTDIR && fstatat(dir, part, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISLNK(st.st_mode))
-            errno = ELOOP;
-        if (next < 0)
-            return refuse(err);
-        close(dir);
-        dir = next;
-        path = slash + 1;
-    }
-    int fd = openat(dir, *path ? path : ".", flags | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return refuse(err);
-    *ret_fd = fd;
-    return 0;
-}
-
 int file_open_beneath(int root_fd, const char *path, int flags, int *ret_fd, struct err *err)
 {
     flags |= O_NONBLOCK | O_NOCTTY;
     if (flags & O_PATH)
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
-    int fd =
-        openat2_fd(root_fd, *path ? path : ".", flags, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
-    if (fd < 0 && errno == ENOSYS)
-        return file_open_walk(root_fd, path, flags, ret_fd, err);
+    int fd = beneath_open(root_fd, *path ? path : ".", flags, 0);
     if (fd < 0)
         return refuse(err);
     *ret_fd = fd;

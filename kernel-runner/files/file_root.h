@@ -37,8 +37,6 @@ int file_root_open_dir(const char *root_path, int *ret_fd, struct err *err);
  * ERR_CONFLICT (a socket). Any thread.
  */
 int file_open_beneath(int root_fd, const char *path, int flags, int *ret_fd, struct err *err);
-/* The same without openat2 (gVisor): every link is forbidden. */
-int file_open_walk(int root_fd, const char *path, int flags, int *ret_fd, struct err *err);
 /* The folder that holds `path`; *ret_name points at the last part within `path`. */
 int file_open_parent(int root_fd, const char *path, int *ret_fd, const char **ret_name,
                      struct err *err);

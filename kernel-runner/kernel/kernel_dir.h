@@ -1,11 +1,26 @@
 #pragma once
 #include "lib/base/err.h"
+struct loop;
 
 /*
  * A private 0700 directory for one kernel process (its sockets, connection file and temporary
  * files), made anew at each start below `run_dir`: user code may have deleted or replaced
- * whatever stood there. The caller frees the path and removes it with kernel_dir_remove().
+ * whatever stood there. It is held by descriptor: what the runner makes, connects to or removes in
+ * it is reached by kernel_dir_fd(), never by the path, which is for the kernel's eyes.
  */
-int kernel_dir_make(const char *run_dir, char **ret_path, struct err *err);
-/* Removes the tree, best effort; never follows links. NULL ok. */
-void kernel_dir_remove(const char *path);
+struct kernel_dir;
+
+/* `run_dir` absolute; whatever stands in its place is replaced; its parent must exist. */
+int kernel_dir_make(struct kernel_dir **ret, const char *run_dir, struct err *err);
+const char *kernel_dir_path(const struct kernel_dir *d);
+int kernel_dir_fd(const struct kernel_dir *d);
+/*
+ * Makes a file in it that did not exist, with all of `len` bytes.
+ */
+int kernel_dir_write(const struct kernel_dir *d, const char *name, unsigned mode, const void *bytes,
+                     size_t len, struct err *err);
+/*
+ * Removes the tree on the loop's pool, as user code may have left any number of files in it, and
+ * frees `d`. NULL ok; returns NULL.
+ */
+struct kernel_dir *kernel_dir_free(struct kernel_dir *d, struct loop *loop);

@@ -19,7 +19,6 @@
 #include "lib/jupyter/jp_conn_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 
@@ -31,7 +30,7 @@
 
 struct kernel_proc {
     struct kernel_process_cfg cfg;
-    char *dir;
+    struct kernel_dir *dir;
     char *conn_file;
     char *launcher;
     struct jp_client *client;
@@ -159,30 +158,29 @@ static void on_exit_(void *ctx, const struct loop_exit *exit)
     loop_timer_start(p->timer, SETTLE_MS, SETTLE_MS);
 }
 
-static int write_conn_file(struct kernel_proc *p, char *prefix, char key[65], struct err *err)
+static int write_conn_file(struct kernel_proc *p, char key[65], struct err *err)
 {
+    _cleanup_(freep) char *prefix = mem_printf("%s/k", kernel_dir_path(p->dir));
     uint8_t random[32];
     crypto_random(random, sizeof(random));
     crypto_sha256_hex(random, sizeof(random), key);
-    p->conn_file = mem_printf("%s/kernel.json", p->dir);
-    return jp_conn_file_write(p->conn_file, prefix, key, "python3", err);
+    p->conn_file = mem_printf("%s/kernel.json", kernel_dir_path(p->dir));
+    return jp_conn_file_write(kernel_dir_fd(p->dir), "kernel.json", prefix, key, "python3", err);
 }
 
 /* The launcher travels inside this program: nothing beside it has to be found. */
 static int write_launcher(struct kernel_proc *p, struct err *err)
 {
-    p->launcher = mem_printf("%s/launcher.py", p->dir);
-    _cleanup_(closep) int fd = open(p->launcher, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
-    if (fd < 0 || write(fd, launcher_py, launcher_py_len) != (ssize_t)launcher_py_len)
-        return err_errno(err, "writing %s", p->launcher);
-    return 0;
+    p->launcher = mem_printf("%s/launcher.py", kernel_dir_path(p->dir));
+    return kernel_dir_write(p->dir, "launcher.py", 0400, launcher_py, launcher_py_len, err);
 }
 
 static int start_process(struct kernel_proc *p, struct err *err)
 {
-    _cleanup_(freep) char *prefix = mem_printf("%s/k", p->dir);
+    /* By descriptor, as user code may put a link in the directory's place at any time. */
+    _cleanup_(freep) char *prefix = mem_printf("/proc/self/fd/%d/k", kernel_dir_fd(p->dir));
     char key[65];
-    int r = write_conn_file(p, prefix, key, err);
+    int r = write_conn_file(p, key, err);
     if (r < 0)
         return r;
     struct jp_client_cfg client = {
@@ -196,7 +194,7 @@ static int start_process(struct kernel_proc *p, struct err *err)
     struct kernel_spawn spawn = {.cfg = p->cfg.kernel,
                                  .launcher = p->launcher,
                                  .conn_file = p->conn_file,
-                                 .private_dir = p->dir,
+                                 .private_dir = kernel_dir_path(p->dir),
                                  .cwd = p->cfg.cwd,
                                  .env = p->cfg.env};
     struct kernel_process process;
@@ -220,7 +218,7 @@ int kernel_proc_start(struct kernel_proc **ret, const struct kernel_process_cfg 
     p->cfg = *cfg;
     p->output_fd = p->exec_errno_fd = -1;
     p->timer = loop_timer_new(cfg->loop, on_timer, p);
-    int r = kernel_dir_make(cfg->kernel->run_dir, &p->dir, err);
+    int r = kernel_dir_make(&p->dir, cfg->kernel->run_dir, err);
     if (r == 0)
         r = start_process(p, err);
     if (r < 0) {
@@ -300,8 +298,7 @@ struct kernel_proc *kernel_proc_free(struct kernel_proc *p)
         close(p->output_fd);
     if (p->exec_errno_fd >= 0)
         close(p->exec_errno_fd);
-    kernel_dir_remove(p->dir);
-    free(p->dir);
+    kernel_dir_free(p->dir, p->cfg.loop);
     free(p->conn_file);
     free(p->launcher);
     free(p);

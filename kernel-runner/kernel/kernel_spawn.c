@@ -5,6 +5,7 @@
  */
 #include "kernel-runner/kernel/kernel_spawn.h"
 
+#include "lib/base/beneath.h"
 #include "lib/base/buf.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
-#include <linux/close_range.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -159,6 +159,16 @@ static void child_limits(const struct kernel_cfg *cfg)
     child_filter();
 }
 
+static int child_enter(const char *path)
+{
+    int fd = beneath_open_named(path, O_PATH | O_DIRECTORY);
+    if (fd < 0)
+        return -1;
+    int r = fchdir(fd);
+    close(fd);
+    return r;
+}
+
 __attribute__((noreturn)) static void child_fail(int fd)
 {
     int e = errno;
@@ -175,9 +185,12 @@ __attribute__((noreturn)) static void child(const struct kernel_spawn *s, char *
         prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (dup2(null_fd, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
         child_fail(err_fd);
-    if (chdir(s->cwd) < 0 && chdir(s->cfg->cwd) < 0 && chdir("/") < 0)
+    /* All that the runner holds is closed before a path is followed: one that user code has bent to
+     * /proc/self/fd would lead to the host. */
+    if ((err_fd > 3 && syscall(SYS_close_range, 3, (unsigned)err_fd - 1, 0) < 0) ||
+        syscall(SYS_close_range, (unsigned)err_fd + 1, ~0U, 0) < 0)
         child_fail(err_fd);
-    if (syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (child_enter(s->cwd) < 0 && child_enter(s->cfg->cwd) < 0 && child_enter("/") < 0)
         child_fail(err_fd);
     child_limits(s->cfg);
     execve(argv[0], argv, envp);

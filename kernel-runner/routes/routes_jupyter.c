@@ -9,8 +9,13 @@
 #include "kernel-runner/routes/routes_kernels.h"
 #include "lib/api/jupyter_api.h"
 #include "lib/api/limits.h"
+#include "lib/base/beneath.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
 
 /* ---- what the files share ---- */
 
@@ -44,15 +49,24 @@ json_t *jupyter_kernel_model(struct runner *r, const struct kernel *k)
 }
 
 /* The folder of a notebook, or the nearest one above that exists, as Jupyter Server has it. */
-static char *folder_of(struct runner *r, const char *path)
+static int folder_of(struct runner *r, const char *path, char **ret, struct err *err)
 {
-    struct stat st;
-    char *folder =
+    _cleanup_(freep) char *folder =
         mem_printf("%s/%s", file_root_path(runner_file_root(r)), path + strspn(path, "/"));
     size_t root = strlen(file_root_path(runner_file_root(r)));
-    while (strlen(folder) > root && (stat(folder, &st) < 0 || !S_ISDIR(st.st_mode)))
+    while (strlen(folder) > root) {
+        _cleanup_(closep) int fd = beneath_open_named(folder, O_PATH | O_DIRECTORY);
+        if (fd < 0 && errno == ELOOP)
+            return err_field(err, "cwd",
+                             "the kernel's folder %.200s leads through a link of /proc, or through "
+                             "links that never end",
+                             path);
+        if (fd >= 0)
+            break;
         *strrchr(folder, '/') = '\0';
-    return folder;
+    }
+    *ret = TAKE_PTR(folder);
+    return 0;
 }
 
 int jupyter_start_kernel(struct runner *r, const char *name, const char *path, json_t *env,
@@ -62,7 +76,10 @@ int jupyter_start_kernel(struct runner *r, const char *name, const char *path, j
         return err_set(err, ERR_NOT_FOUND, "there is no kernelspec \"%.80s\", only \"%s\"", name,
                        JUPYTER_KERNEL_NAME);
     bool inside = path && !strstr(path, "..") && strlen(path) < PATH_MAX;
-    _cleanup_(freep) char *cwd = inside ? folder_of(r, path) : NULL;
+    _cleanup_(freep) char *cwd = NULL;
+    int e = inside ? folder_of(r, path, &cwd, err) : 0;
+    if (e < 0)
+        return e;
     return runner_add_kernel(r, cwd, env, ret, err);
 }
 

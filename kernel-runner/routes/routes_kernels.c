@@ -5,8 +5,13 @@
 #include "kernel-runner/routes/kernel_answer.h"
 #include "kernel-runner/routes/routes_util.h"
 #include "lib/api/limits.h"
+#include "lib/base/beneath.h"
+#include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include "lib/base/path.h"
+
+#include <errno.h>
+#include <fcntl.h>
 
 static json_t *kernel_model(struct runner *r, const struct kernel *k)
 {
@@ -85,10 +90,15 @@ static int resolve_cwd(struct runner *r, const char *cwd, char **ret, struct err
 
 static int check_dir(const char *path, struct err *err)
 {
-    struct stat st;
-    if (path && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode)))
-        return err_field(err, "cwd", "\"cwd\": there is no folder %.200s in the sandbox", path);
-    return 0;
+    _cleanup_(closep) int fd = path ? beneath_open_named(path, O_PATH | O_DIRECTORY) : -1;
+    if (!path || fd >= 0)
+        return 0;
+    if (errno == ELOOP)
+        return err_field(err, "cwd",
+                         "\"cwd\": %.200s leads through a link of /proc, or through links that "
+                         "never end",
+                         path);
+    return err_field(err, "cwd", "\"cwd\": there is no folder %.200s in the sandbox", path);
 }
 
 int routes_check_env(json_t *env, struct err *err)

@@ -56,13 +56,13 @@ static void format(struct buf *out, const struct jp_conn *c, const char *kernel_
     buf_append_str(out, "}\n");
 }
 
-int jp_conn_file_save(const char *path, const struct jp_conn *conn, const char *kernel_name,
-                      struct err *err)
+int jp_conn_file_save(int dir_fd, const char *path, const struct jp_conn *conn,
+                      const char *kernel_name, struct err *err)
 {
-    if (unlink(path) < 0 && errno != ENOENT)
+    if (unlinkat(dir_fd, path, 0) < 0 && errno != ENOENT)
         return err_errno(err, "connection file %s", path);
     _cleanup_(closep) int fd =
-        open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        openat(dir_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, "connection file %s", path);
     struct buf out;
@@ -72,12 +72,12 @@ int jp_conn_file_save(const char *path, const struct jp_conn *conn, const char *
     buf_done(&out);
     if (r < 0 || fchmod(fd, 0600) < 0) {
         r = err_errno(err, "connection file %s", path);
-        unlink(path);
+        unlinkat(dir_fd, path, 0);
     }
     return r;
 }
 
-int jp_conn_file_write(const char *path, const char *ipc_prefix, const char *key,
+int jp_conn_file_write(int dir_fd, const char *path, const char *ipc_prefix, const char *key,
                        const char *kernel_name, struct err *err)
 {
     int r = jp_conn_check_prefix(ipc_prefix, err);
@@ -86,7 +86,7 @@ int jp_conn_file_write(const char *path, const char *ipc_prefix, const char *key
     struct jp_conn conn = {.ipc = true, .ip = mem_dup_str(ipc_prefix), .key = mem_dup_str(key)};
     for (int port = JP_PORT_SHELL; port <= JP_PORT_HB; port++)
         conn.ports[port] = port;
-    r = jp_conn_file_save(path, &conn, kernel_name, err);
+    r = jp_conn_file_save(dir_fd, path, &conn, kernel_name, err);
     jp_conn_done(&conn);
     return r;
 }

@@ -16,6 +16,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
+#include "lib/base/tree.h"
 
 #define ID "sb-01234567-89ab-4def-8123-456789abc000"
 
@@ -182,7 +183,7 @@ static void dir_remove_takes_what_code_left(void **state)
     assert_int_equal(symlinkat("/tmp", fd, "out"), 0);
     for (int i = 0; i < 300; i++) {
         assert_int_equal(mkdirat(fd, name, 0700), 0);
-        assert_int_equal(mkdirat(fd, ".removed-1", 0000), 0);
+        assert_int_equal(mkdirat(fd, TREE_MOVED_PREFIX "1", 0000), 0);
         int file = openat(fd, "file", O_WRONLY | O_CREAT | O_CLOEXEC, 0000);
         assert_true(file >= 0);
         close(file);

@@ -112,27 +112,6 @@ static void a_directory_replaced_by_something_else_is_refused(void **state)
     assert_int_equal(try_open(f, "a"), -ERR_NOT_FOUND);
 }
 
-static void the_walk_without_openat2_refuses_every_link(void **state)
-{
-    struct fixture *f = *state;
-    int root = -1, fd = -1;
-    fixture_dir(f, "a");
-    fixture_dir(f, "a/b");
-    fixture_file(f, "a/b/c", "x");
-    fixture_link(f, "a", "link");
-    fixture_link(f, "b/c", "a/last");
-    assert_int_equal(file_root_open_dir(f->files, &root, &err), 0);
-    assert_int_equal(file_open_walk(root, "a/b/c", O_RDONLY, &fd, &err), 0);
-    close(fd);
-    assert_int_equal(file_open_walk(root, "", O_RDONLY | O_DIRECTORY, &fd, &err), 0);
-    close(fd);
-    assert_int_equal(file_open_walk(root, "link/b/c", O_RDONLY, &fd, &err), -ERR_FORBIDDEN);
-    assert_int_equal(file_open_walk(root, "a/last", O_RDONLY, &fd, &err), -ERR_FORBIDDEN);
-    assert_int_equal(file_open_walk(root, "a/x/c", O_RDONLY, &fd, &err), -ERR_NOT_FOUND);
-    assert_int_equal(file_open_walk(root, "a/b/c/d", O_RDONLY, &fd, &err), -ERR_NOT_FOUND);
-    close(root);
-}
-
 static void folders_are_made_and_taken_back(void **state)
 {
     struct fixture *f = *state;
@@ -201,7 +180,6 @@ int main(void)
         FIXTURE_TEST(a_leased_file_does_not_block),
         FIXTURE_TEST(a_deleted_directory_is_made_again),
         FIXTURE_TEST(a_directory_replaced_by_something_else_is_refused),
-        FIXTURE_TEST(the_walk_without_openat2_refuses_every_link),
         FIXTURE_TEST(folders_are_made_and_taken_back),
         FIXTURE_TEST(folders_are_made_up_to_the_ceiling),
     };

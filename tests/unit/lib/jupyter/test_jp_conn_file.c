@@ -11,6 +11,7 @@
 #include "lib/base/mem.h"
 #include "lib/json/jsonx.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,8 +24,8 @@ static void writes_what_a_kernel_reads(void **state)
     struct err err = {0};
     /* a link that somebody left there is replaced, not followed */
     assert_int_equal(symlink(target, path), 0);
-    assert_int_equal(jp_conn_file_write(path, "/run/x/k", "a\"key", "python3", &err), 0);
-    assert_int_equal(jp_conn_file_write(path, "/run/x/k", "a\"key", "python3", &err), 0);
+    assert_int_equal(jp_conn_file_write(AT_FDCWD, path, "/run/x/k", "a\"key", "python3", &err), 0);
+    assert_int_equal(jp_conn_file_write(AT_FDCWD, path, "/run/x/k", "a\"key", "python3", &err), 0);
     assert_int_not_equal(access(target, F_OK), 0);
     struct stat st;
     assert_int_equal(lstat(path, &st), 0);
@@ -49,7 +50,7 @@ static void refuses_what_cannot_work(void **state)
     prefix[106] = '\0';
     assert_int_equal(jp_conn_check_prefix(prefix, &err), -ERR_INVALID);
     assert_int_equal(jp_conn_check_prefix("", &err), -ERR_INVALID);
-    assert_int_equal(jp_conn_file_write("/nowhere/c.json", "/run/k", "k", "p", &err),
+    assert_int_equal(jp_conn_file_write(AT_FDCWD, "/nowhere/c.json", "/run/k", "k", "p", &err),
                      -ERR_NOT_FOUND);
     assert_non_null(strstr(err.text, "/nowhere/c.json"));
 }
@@ -108,14 +109,14 @@ static void reads_what_it_saved(void **state)
     _cleanup_(freep) char *path = mem_printf("%s/s.json", dir);
     struct jp_conn conn, again;
     struct err err = {0};
-    assert_int_equal(jp_conn_file_write(path, "/run/x/k", "key", "python3", &err), 0);
+    assert_int_equal(jp_conn_file_write(AT_FDCWD, path, "/run/x/k", "key", "python3", &err), 0);
     assert_int_equal(jp_conn_file_read(&conn, path, &err), 0);
     assert_true(conn.ipc);
     assert_string_equal(conn.ip, "/run/x/k");
     char url[JP_CONN_URL_SIZE];
     jp_conn_url(&conn, JP_PORT_CONTROL, url);
     assert_string_equal(url, "ipc:///run/x/k-4");
-    assert_int_equal(jp_conn_file_save(path, &conn, "other", &err), 0);
+    assert_int_equal(jp_conn_file_save(AT_FDCWD, path, &conn, "other", &err), 0);
     assert_int_equal(jp_conn_file_read(&again, path, &err), 0);
     assert_string_equal(again.key, conn.key);
     assert_memory_equal(again.ports, conn.ports, sizeof(conn.ports));
