@@ -91,6 +91,8 @@ static void add_tmpfs(struct args *a, const char *perms, uint64_t bytes, const c
 static void add_writable(struct args *a, const struct local_bwrap *b)
 {
     add(a, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", NULL);
+    for (size_t i = 0; i < b->n_masks; i++)
+        add(a, "--ro-bind", "/dev/null", b->masks[i], NULL);
     add_tmpfs(a, "0700", b->shm_bytes, "/dev/shm");
     add_tmpfs(a, "1777", b->tmp_bytes, "/tmp");
     add_tmpfs(a, "0700", b->run_bytes, "/run");

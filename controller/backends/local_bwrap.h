@@ -35,6 +35,9 @@ struct local_bwrap {
     size_t n_tops;
     const struct local_bwrap_file *etc;
     size_t n_etc;
+    /* files of /proc that show the host, not the sandbox: covered; each must exist */
+    const char *const *masks;
+    size_t n_masks;
     const struct local_bwrap_tree *trees; /* read-only */
     size_t n_trees;
     const struct local_bwrap_link *links;

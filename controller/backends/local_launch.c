@@ -32,6 +32,11 @@ void local_host_tops(struct local_host *h)
         h->tops[h->n_tops] = (struct local_bwrap_link){h->top_targets[h->n_tops], names[i]};
         h->n_tops++;
     }
+    /* They list the keys that the host's user has, by name, and every user's counts. */
+    static const char *const of_host[] = {"/proc/keys", "/proc/key-users"};
+    for (size_t i = 0; i < ARRAY_LEN(of_host); i++)
+        if (access(of_host[i], F_OK) == 0)
+            h->masks[h->n_masks++] = of_host[i];
 }
 
 void local_host_done(struct local_host *h)
@@ -162,6 +167,8 @@ static int add_bwrap_args(struct local_launch *l, const struct local_host *h, st
                             .n_tops = h->n_tops,
                             .etc = etc,
                             .n_etc = n_etc,
+                            .masks = h->masks,
+                            .n_masks = h->n_masks,
                             .trees = trees,
                             .n_trees = list_trees(l, h, trees, names),
                             .links = links,

@@ -25,6 +25,8 @@ struct local_host {
     char *top_targets[8]; /* links of the host's root into /usr */
     struct local_bwrap_link tops[8];
     size_t n_tops;
+    const char *masks[2]; /* see local_bwrap */
+    size_t n_masks;
 };
 
 /* Everything that a fork needs, until the child has become its program. */
@@ -45,7 +47,7 @@ struct local_launch {
     struct local_stage stage;
 };
 
-/* Reads the links and folders of the host's root. */
+/* Reads the links and folders of the host's root, and what its /proc has. */
 void local_host_tops(struct local_host *h);
 void local_host_done(struct local_host *h);
 

@@ -47,6 +47,10 @@ def test_keys_of_the_controllers_session_are_not_to_be_had_inside(controller):
     it.start()
     box = it.sandbox()
     assert box.ok(LOOK)["stdout"] == "False False\n"
+    # Nor are they listed: as ordinary user the host's keys are those of the sandbox's own id.
+    for name in ("keys", "key-users"):
+        found = box.execute("print(repr(open('/proc/%s').read()))" % name)
+        assert found["status"] == "error" or found["stdout"] == "''\n", found
     goes_on(box)
     end(box)
 

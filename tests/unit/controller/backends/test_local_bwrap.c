@@ -15,6 +15,8 @@ static const struct local_bwrap_tree trees[] = {{"/tmp/0", "/caesarion-runner"},
                                                 {"/tmp/1", "/root/venv"}};
 static const struct local_bwrap_link links[] = {{"/opt/py/bin/python3", "/srv/python"}};
 
+static const char *const masks[] = {"/proc/keys"};
+
 static struct local_bwrap sample(void)
 {
     return (struct local_bwrap){.files_bytes = 1073741824,
@@ -27,6 +29,8 @@ static struct local_bwrap sample(void)
                                 .n_tops = 2,
                                 .etc = etc,
                                 .n_etc = 2,
+                                .masks = masks,
+                                .n_masks = 1,
                                 .trees = trees,
                                 .n_trees = 2,
                                 .links = links,
@@ -120,6 +124,9 @@ static const char *const expected[] = {
     "/dev",
     "--remount-ro",
     "/dev",
+    "--ro-bind",
+    "/dev/null",
+    "/proc/keys",
     "--perms",
     "0700",
     "--size",
