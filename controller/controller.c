@@ -10,10 +10,12 @@
  */
 #include "controller/controller.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "controller/auth/auth.h"
@@ -230,6 +232,30 @@ static char *find_runner(const char *given, const char *dir)
     return full ? full : mem_dup_str(given);
 }
 
+/* Ended by NULL; the caller frees the array, not the entries. */
+static const char **entries(const struct conf_list *list)
+{
+    const char **array = MEM_NEW_N(const char *, list->len + 1);
+
+    for (size_t i = 0; i < list->len; i++)
+        array[i] = list->items[i];
+    return array;
+}
+
+static int check_folders(const struct conf_list *list, struct err *err)
+{
+    for (size_t i = 0; i < list->len; i++) {
+        struct stat st;
+        if (list->items[i][0] != '/')
+            return err_set(err, ERR_INVALID, "--python-path %s is not an absolute path",
+                           list->items[i]);
+        if (stat(list->items[i], &st) < 0)
+            return err_set(err, ERR_INVALID, "--python-path %s: %s", list->items[i],
+                           strerror(errno));
+    }
+    return 0;
+}
+
 static int make_backend(struct controller *c, struct err *err)
 {
     const struct controller_conf *o = c->conf;
@@ -239,11 +265,16 @@ static int make_backend(struct controller *c, struct err *err)
 
     if (o->backend == CONF_BACKEND_KUBERNETES)
         return err_set(err, ERR_INVALID, "--backend kubernetes: this version has only local");
+    int r = check_folders(&o->python_path, err);
+    if (r < 0)
+        return r;
+    _cleanup_(freep) const char **python_paths = entries(&o->python_path);
     const struct backend_local_cfg cfg = {
         .state_dir = state_dir_path(c->state),
         .runtime_dir = state_dir_runtime(c->state),
         .runner = runner,
         .python = python,
+        .python_paths = python_paths,
         .isolation_none = o->isolation == CONF_ISOLATION_NONE,
         .network_host = o->network == CONF_NETWORK_HOST,
         .memory_bytes = o->memory,
@@ -272,16 +303,6 @@ static int make_table(struct controller *c, struct err *err)
     int r = sandbox_table_new(&c->table, c->loop, &cfg, err);
     explicit_bzero(cfg.key, sizeof(cfg.key));
     return r;
-}
-
-/* Ended by NULL; the caller frees the array, not the entries. */
-static const char **entries(const struct conf_list *list)
-{
-    const char **array = MEM_NEW_N(const char *, list->len + 1);
-
-    for (size_t i = 0; i < list->len; i++)
-        array[i] = list->items[i];
-    return array;
 }
 
 static int make_hosts(struct controller *c, struct err *err)

@@ -56,6 +56,9 @@ static const struct conf_option options[] = {
      .help = "output kept of one execution; the rest is counted"},
     {"python", CONF_STRING, AT(python), .arg = "PATH",
      .help = "interpreter with ipykernel; by default .venv/bin/python of the checkout, or python3"},
+    {"python-path", CONF_LIST, AT(python_path), .arg = "DIR",
+     .help = "show sandboxes what sys.path names below this folder, outside of the environment "
+             "(an editable install); read-only"},
     {"runner", CONF_STRING, AT(runner), .arg = "PATH",
      .help = "caesarion-runner; by default beside this program"},
     {"on-exit", CONF_ENUM, AT(on_exit), .def = "remove", .words = on_exits,

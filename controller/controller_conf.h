@@ -28,6 +28,7 @@ struct controller_conf {
     uint64_t files_max;
     uint64_t output_limit;
     char *python;
+    struct conf_list python_path;
     char *runner;
     int on_exit;
     int64_t drain_timeout;

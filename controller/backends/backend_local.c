@@ -8,6 +8,7 @@
 #include "controller/backends/backend_local.h"
 
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,10 +227,49 @@ static int check_isolation(const struct local_host *h, struct err *err)
                    words);
 }
 
-static int learn_host(struct local_backend *b, struct err *err)
+/* What no folder shown to sandboxes may hold: our own state and the user's home. */
+static int find_python(struct local_backend *b, const char *const *allowed, struct err *err)
 {
     const struct backend_local_cfg *cfg = &b->cfg;
-    const char *secrets[] = {cfg->state_dir, cfg->runtime_dir, NULL};
+    const struct passwd *user = getpwuid(geteuid());
+    const char *named[] = {cfg->state_dir, cfg->runtime_dir, getenv("HOME"),
+                           user ? user->pw_dir : NULL};
+    char *owned[ARRAY_LEN(named)] = {NULL};
+    const char *secrets[2 * ARRAY_LEN(named) + 1];
+    static const char *const nothing[] = {NULL};
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_LEN(named); i++) {
+        if (!named[i] || named[i][0] != '/')
+            continue;
+        secrets[n++] = named[i];
+        owned[i] = realpath(named[i], NULL);
+        if (owned[i])
+            secrets[n++] = owned[i];
+    }
+    secrets[n] = NULL;
+    const struct local_python_rules rules = {secrets, allowed ? allowed : nothing};
+    int r = local_python_find(&b->host.python, cfg->python, &rules, HELPER_DEADLINE_MS, err);
+    for (size_t i = 0; i < ARRAY_LEN(owned); i++)
+        free(owned[i]);
+    return r;
+}
+
+static void warn_of_left_out(const struct local_python *p)
+{
+    for (size_t i = 0; i < p->n_left_out; i++)
+        log_event(LOG_WARN, "python_path_left_out", "path", p->left_out[i].path, "detail",
+                  p->left_out[i].is_secret
+                      ? "the environment's sys.path names this folder, which holds things no "
+                        "sandbox may see"
+                      : "the environment's sys.path names this folder outside of the "
+                        "environment: sandboxes do not see it (--python-path shows it to them)",
+                  NULL);
+}
+
+static int learn_host(struct local_backend *b, const char *const *python_paths, struct err *err)
+{
+    const struct backend_local_cfg *cfg = &b->cfg;
     struct local_host *h = &b->host;
 
     h->isolated = !cfg->isolation_none;
@@ -243,7 +283,9 @@ static int learn_host(struct local_backend *b, struct err *err)
     if (r == 0 && h->isolated)
         r = check_bwrap(h, err);
     if (r == 0)
-        r = local_python_find(&h->python, cfg->python, secrets, HELPER_DEADLINE_MS, err);
+        r = find_python(b, python_paths, err);
+    if (r == 0 && h->isolated)
+        warn_of_left_out(h->python);
     if (r == 0 && h->isolated)
         r = check_isolation(h, err);
     return r;
@@ -256,6 +298,7 @@ static void copy_cfg(struct backend_local_cfg *to, const struct backend_local_cf
     to->runtime_dir = mem_dup_str(from->runtime_dir);
     to->runner = mem_dup_str(from->runner);
     to->python = mem_dup_str(from->python);
+    to->python_paths = NULL; /* looked at once */
     to->log_level = mem_dup_str(from->log_level ? from->log_level : "info");
 }
 
@@ -278,7 +321,7 @@ int backend_local_new(struct sandbox_backend **ret, struct loop *loop,
     b->loop = loop;
     b->later_defer = loop_defer_new(loop, on_later, b);
     copy_cfg(&b->cfg, cfg);
-    int r = learn_host(b, err);
+    int r = learn_host(b, cfg->python_paths, err);
     if (r < 0) {
         op_close(&b->base);
         return r;

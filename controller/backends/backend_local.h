@@ -9,11 +9,13 @@ struct loop;
 struct backend_local_cfg {
     const char *state_dir; /* absolute, 0700, ours */
     const char
-        *runtime_dir;    /* absolute, 0700, at most 60 bytes: one socket per sandbox goes here */
-    const char *runner;  /* the caesarion-runner binary, absolute */
-    const char *python;  /* interpreter of the kernels, absolute, or a name to find in PATH */
-    bool isolation_none; /* --isolation none */
-    bool network_host;   /* --network host */
+        *runtime_dir;   /* absolute, 0700, at most 60 bytes: one socket per sandbox goes here */
+    const char *runner; /* the caesarion-runner binary, absolute */
+    const char *python; /* interpreter of the kernels, absolute, or a name to find in PATH */
+    const char *const *python_paths; /* what sandboxes may see of its sys.path outside of its own
+                                        folders: absolute, ended by NULL; NULL: nothing */
+    bool isolation_none;             /* --isolation none */
+    bool network_host;               /* --network host */
     uint64_t memory_bytes;
     uint64_t pids_max;
     uint64_t files_max_bytes;

@@ -17,7 +17,7 @@
 #include "lib/base/mem.h"
 #include "lib/json/jsonx.h"
 
-/* prefixes: needed. paths: what else stands in sys.path, editable installs for instance. */
+/* prefixes: needed. paths: what else stands in sys.path, by a .pth file for instance. */
 static const char question[] =
     "import json, os, sys\n"
     "print('\\n' + json.dumps({'caesarion_python': sys.executable,\n"
@@ -37,8 +37,11 @@ struct local_python *local_python_free(struct local_python *p)
         free(p->links[i].target);
         free(p->links[i].path);
     }
+    for (size_t i = 0; i < p->n_left_out; i++)
+        free(p->left_out[i].path);
     free(p->trees);
     free(p->links);
+    free(p->left_out);
     free(p->executable);
     free(p);
     return NULL;
@@ -94,11 +97,18 @@ static bool is_covered(const struct local_python *p, const char *path)
     return false;
 }
 
+/* A home: "/home/alice", whoever that is. */
+static bool is_home(const char *path)
+{
+    return strncmp(path, "/home/", 6) == 0 && !strchr(path + 6, '/');
+}
+
 /* Too much to show to a sandbox, whoever names it. */
 static bool is_too_wide(const char *path, const char *const *secrets)
 {
-    static const char *const never[] = {"/",    "/etc", "/home", "/root", "/var", "/opt",
-                                        "/tmp", "/run", "/proc", "/dev",  "/sys"};
+    static const char *const never[] = {"/",    "/etc",   "/home", "/root", "/var", "/var/lib",
+                                        "/opt", "/tmp",   "/run",  "/proc", "/dev", "/sys",
+                                        "/srv", "/media", "/mnt",  "/boot"};
 
     for (size_t i = 0; i < ARRAY_LEN(never); i++)
         if (strcmp(path, never[i]) == 0)
@@ -106,7 +116,7 @@ static bool is_too_wide(const char *path, const char *const *secrets)
     for (; *secrets; secrets++)
         if (is_below(*secrets, path))
             return true;
-    return false;
+    return is_home(path);
 }
 
 static void drop_tree(struct local_python *p, size_t i)
@@ -115,56 +125,81 @@ static void drop_tree(struct local_python *p, size_t i)
     p->trees[i] = p->trees[--p->n_trees];
 }
 
-static int add_tree(struct local_python *p, const char *path, bool needed,
-                    const char *const *secrets, struct err *err)
+static int add_tree(struct local_python *p, const char *tree, struct err *err)
 {
-    size_t len = strlen(path);
-
-    while (len > 1 && path[len - 1] == '/')
-        len--;
-    _cleanup_(freep) char *tree = mem_dup_n(path, len);
-    if (tree[0] != '/' || is_covered(p, tree))
+    if (is_covered(p, tree))
         return 0;
-    if (is_too_wide(tree, secrets)) {
-        if (!needed)
-            return 0;
-        return err_set(
-            err, ERR_INVALID,
-            "the interpreter's files lie in %s, which holds things no sandbox may see: "
-            "make a virtual environment in a folder of its own, and name its python with "
-            "--python",
-            tree);
-    }
     for (size_t i = p->n_trees; i-- > 0;)
         if (is_below(p->trees[i], tree))
             drop_tree(p, i);
     if (p->n_trees == LOCAL_PYTHON_TREES_MAX)
         return err_set(err, ERR_INVALID, "python's sys.path has more than %d folders",
                        LOCAL_PYTHON_TREES_MAX);
-    p->trees[p->n_trees++] = TAKE_PTR(tree);
+    p->trees[p->n_trees++] = mem_dup_str(tree);
     return 0;
 }
 
-/* A tree, and where it really is: links inside it may say either. */
-static int add_both(struct local_python *p, const char *path, bool needed,
-                    const char *const *secrets, struct err *err)
+static bool is_allowed(const struct local_python *p, const char *tree,
+                       const struct local_python_rules *rules)
 {
-    _cleanup_(freep) char *real = realpath(path, NULL);
+    if (is_covered(p, tree))
+        return true;
+    for (const char *const *a = rules->allowed; *a; a++) {
+        _cleanup_(freep) char *real = realpath(*a, NULL);
+        if (is_below(tree, *a) || (real && is_below(tree, real)))
+            return true;
+    }
+    return false;
+}
 
-    int r = add_tree(p, path, needed, secrets, err);
-    if (r == 0 && real)
-        r = add_tree(p, real, needed, secrets, err);
-    return r;
+static void leave_out(struct local_python *p, const char *tree, bool is_secret)
+{
+    for (size_t i = 0; i < p->n_left_out; i++)
+        if (strcmp(p->left_out[i].path, tree) == 0)
+            return;
+    if (p->n_left_out < LOCAL_PYTHON_TREES_MAX)
+        p->left_out[p->n_left_out++] = (struct local_python_left_out){mem_dup_str(tree), is_secret};
+}
+
+/*
+ * A tree, and where it really is: links inside it may say either. What is bound is what a link
+ * leads to, so both are judged before either is taken.
+ */
+static int add_path(struct local_python *p, const char *path, bool needed,
+                    const struct local_python_rules *rules, struct err *err)
+{
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    _cleanup_(freep) char *tree = mem_dup_n(path, len);
+    _cleanup_(freep) char *found = realpath(tree, NULL);
+    const char *real = found ? found : tree;
+    if (tree[0] != '/' || (is_covered(p, tree) && is_covered(p, real)))
+        return 0;
+    bool is_secret = is_too_wide(tree, rules->secrets) || is_too_wide(real, rules->secrets);
+    if (is_secret && needed)
+        return err_set(err, ERR_INVALID,
+                       "the interpreter's files lie in %s, which holds things no sandbox may see: "
+                       "make a virtual environment in a folder of its own, and name its python "
+                       "with --python",
+                       tree);
+    if (is_secret || (!needed && !(is_allowed(p, tree, rules) && is_allowed(p, real, rules)))) {
+        leave_out(p, tree, is_secret);
+        return 0;
+    }
+    int r = add_tree(p, tree, err);
+    return r < 0 ? r : add_tree(p, real, err);
 }
 
 static int add_list(struct local_python *p, const json_t *said, const char *key, bool needed,
-                    const char *const *secrets, struct err *err)
+                    const struct local_python_rules *rules, struct err *err)
 {
     const json_t *list = json_object_get(said, key);
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *path = json_string_value(json_array_get(list, i));
-        int r = path && *path ? add_both(p, path, needed, secrets, err) : 0;
+        int r = path && *path ? add_path(p, path, needed, rules, err) : 0;
         if (r < 0)
             return r;
     }
@@ -212,8 +247,8 @@ static int add_links(struct local_python *p, struct err *err)
     return 0;
 }
 
-int local_python_parse(struct local_python **ret, const char *said, const char *const *secrets,
-                       struct err *err)
+int local_python_parse(struct local_python **ret, const char *said,
+                       const struct local_python_rules *rules, struct err *err)
 {
     const char *start = strstr(said, answer_start);
     _cleanup_(json_decrefp) json_t *json = NULL;
@@ -227,10 +262,11 @@ int local_python_parse(struct local_python **ret, const char *said, const char *
     _cleanup_(local_python_freep) struct local_python *p = MEM_NEW(struct local_python);
     p->executable = mem_dup_str(executable);
     p->trees = MEM_NEW_N(char *, LOCAL_PYTHON_TREES_MAX);
+    p->left_out = MEM_NEW_N(struct local_python_left_out, LOCAL_PYTHON_TREES_MAX);
     p->links = MEM_NEW_N(struct local_python_link, LOCAL_PYTHON_LINKS_MAX);
-    int r = add_list(p, json, "prefixes", /* needed= */ true, secrets, err);
+    int r = add_list(p, json, "prefixes", /* needed= */ true, rules, err);
     if (r == 0)
-        r = add_list(p, json, "paths", /* needed= */ false, secrets, err);
+        r = add_list(p, json, "paths", /* needed= */ false, rules, err);
     if (r == 0)
         r = add_links(p, err);
     if (r < 0)
@@ -253,8 +289,8 @@ static const char **helper_env(void)
     return env;
 }
 
-int local_python_find(struct local_python **ret, const char *python, const char *const *secrets,
-                      int64_t deadline_ms, struct err *err)
+int local_python_find(struct local_python **ret, const char *python,
+                      const struct local_python_rules *rules, int64_t deadline_ms, struct err *err)
 {
     _cleanup_(freep) char *path = local_find_program(python);
     struct local_run run;
@@ -278,7 +314,7 @@ int local_python_find(struct local_python **ret, const char *python, const char 
                     (long long)(deadline_ms / 1000));
     _cleanup_(freep) char *text = buf_take(&said);
     if (r == 0)
-        r = local_python_parse(ret, text, secrets, err);
+        r = local_python_parse(ret, text, rules, err);
     if (r < 0) {
         size_t len = strlen(text);
         bool spoke = len > 0 && !strstr(text, answer_start);

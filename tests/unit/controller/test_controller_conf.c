@@ -46,6 +46,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(c.files_max, 1073741824);
     assert_int_equal(c.output_limit, 268435456);
     assert_null(c.python);
+    assert_int_equal(c.python_path.len, 0);
     assert_null(c.runner);
     assert_int_equal(c.on_exit, CONF_ON_EXIT_REMOVE);
     assert_int_equal(c.drain_timeout, 30000);
