@@ -274,6 +274,24 @@ static uint64_t oldest_foreign(void *ctx)
     return h->requests.main ? h->requests.main->ticket : UINT64_MAX;
 }
 
+/* The shell works in order: what has no idle yet is what it is at. */
+static uint64_t at_foreign(void *ctx)
+{
+    const struct hub *h = ctx;
+    const struct hub_request *r;
+    DL_FOREACH (h->requests.main, r)
+        if (!r->idle)
+            return r->held ? UINT64_MAX : r->ticket;
+    return UINT64_MAX;
+}
+
+static uint64_t ticket_of(void *ctx, const char *msg_id)
+{
+    const struct hub *h = ctx;
+    const struct hub_request *r = hub_requests_find(&h->requests, msg_id);
+    return r ? r->ticket : 0;
+}
+
 static bool knows(void *ctx, const char *msg_id)
 {
     const struct hub *h = ctx;
@@ -282,8 +300,12 @@ static bool knows(void *ctx, const char *msg_id)
 
 void hub_listen(struct hub *h)
 {
-    const struct exec_foreign foreign = {
-        .count = count_foreign, .oldest = oldest_foreign, .knows = knows, .ctx = h};
+    const struct exec_foreign foreign = {.count = count_foreign,
+                                         .oldest = oldest_foreign,
+                                         .at = at_foreign,
+                                         .ticket_of = ticket_of,
+                                         .knows = knows,
+                                         .ctx = h};
     exec_queue_set_foreign(h->cfg.queue, &foreign);
     h->watch = loop_timer_new(h->loop, on_watch, h);
     h->listener.events = (struct kernel_events){.on_msg = on_msg,

@@ -185,7 +185,7 @@ int runner_add_kernel(struct runner *r, const char *cwd, json_t *env, struct ker
         return e;
     struct exec_queue_cfg cfg = {.loop = r->loop,
                                  .store = r->execs,
-                                 .kernel = *ret,
+                                 .kernel = exec_kernel_of(*ret),
                                  .on_started = on_started,
                                  .on_done = on_done,
                                  .on_rest = on_rest,

@@ -50,15 +50,42 @@ struct exec *exec_free(struct exec *e)
     return NULL;
 }
 
-void exec_move(struct exec *e, enum exec_event ev)
+struct exec *exec_husk(const struct exec *e)
 {
-    int next = exec_state_next(e->state, ev);
-    if (next < 0) {
-        log_event(LOG_WARN, "execution_event_unexpected", "execution", e->id, NULL);
+    struct exec *husk = MEM_NEW(struct exec);
+    memcpy(husk->id, e->id, sizeof(husk->id));
+    memcpy(husk->kernel_id, e->kernel_id, sizeof(husk->kernel_id));
+    husk->request = MEM_NEW(struct exec_request);
+    husk->request->silent = e->request->silent;
+    husk->state = e->state;
+    husk->behind = e->behind;
+    husk->queue = e->queue;
+    return husk;
+}
+
+const struct exec_edge *exec_move(struct exec *e, enum exec_event ev)
+{
+    const struct exec_edge *edge = exec_state_edge(e->state, ev);
+    if (!edge) {
+        log_event(LOG_WARN, "execution_event_unexpected", "execution", e->id, "state",
+                  exec_state_detail(e->state), "what", exec_event_name(ev), NULL);
         assert(!"unexpected execution event");
-        return;
+        return NULL;
     }
-    e->state = (enum exec_state)next;
+    if (edge->to != e->state)
+        log_event(LOG_DEBUG, "execution", "execution", e->id, "from", exec_state_detail(e->state),
+                  "to", exec_state_detail(edge->to), "by", exec_event_name(ev), NULL);
+    e->state = edge->to;
+    return edge;
+}
+
+void exec_put_back(struct exec *e)
+{
+    e->rest = EXEC_REST_NONE;
+    e->reply_aborted = false;
+    e->sent_again++;
+    if (!e->started_put)
+        e->started_at = e->started_us = 0;
 }
 
 static uint64_t next_seq(const struct exec *e)
@@ -395,9 +422,9 @@ static void take_reply(struct exec *e, struct slice content)
 
 void exec_on_reply(struct exec *e, const struct jp_msg *msg)
 {
-    if (e->got_reply)
+    if (exec_rest_has_reply(e->rest))
         return;
-    e->got_reply = true;
+    e->rest = exec_rest_replied(e->rest);
     struct buf scratch;
     struct slice content;
     if (usable(msg->content, &scratch, &content))

@@ -40,7 +40,8 @@ struct exec {
     int64_t created_at, started_at, ended_at; /* wall, µs; 0: not yet */
     int64_t started_us, ended_us;             /* monotonic */
     int64_t execution_count;                  /* -1: none */
-    bool got_busy, got_input, got_reply, got_idle, reply_aborted, reply_failed;
+    enum exec_rest rest;                      /* what of its answer has come */
+    bool reply_aborted, reply_failed;
     bool started_put; /* the `started` event is written */
     bool malformed;   /* a message of it was; it is logged */
     bool notebook;    /* a notebook client's, not the API's */
@@ -57,6 +58,7 @@ struct exec {
     struct exec_queue *queue; /* NULL once done */
     uint64_t ticket;          /* its place among all requests to the kernel */
     uint64_t behind;          /* the last ticket that was given before it was sent */
+    unsigned sent_again;      /* how often it was aborted before it ran */
     struct exec *prev, *next; /* in the queue, or in the list of finished ones */
     UT_hash_handle hh;        /* in the store, by id */
     unsigned readers;         /* who hold it; an expired one is freed when the last leaves */
@@ -67,7 +69,21 @@ struct exec *exec_new(struct loop *loop, struct spill_store *store, const char *
                       struct exec_request *request_take, const struct exec_limits *limits);
 struct exec *exec_free(struct exec *e);
 
-void exec_move(struct exec *e, enum exec_event ev);
+/*
+ * What is left at the kernel of one that was given up behind another's request: its id, by which
+ * the kernel's words for it are known. It has no log, and is in no store.
+ */
+struct exec *exec_husk(const struct exec *e);
+static inline bool exec_is_husk(const struct exec *e)
+{
+    return !e->log;
+}
+
+/* The one transition function; the edge it took. NULL, with a warning: `ev` was not expected. */
+const struct exec_edge *exec_move(struct exec *e, enum exec_event ev);
+/* It was aborted before it ran, and is to be sent again: nothing was answered, no time has passed.
+ */
+void exec_put_back(struct exec *e);
 void exec_put_queued(struct exec *e, unsigned position);
 /* The clock begins; the event waits for the execution count where one is to come. */
 void exec_begin(struct exec *e);

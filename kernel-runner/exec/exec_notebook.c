@@ -59,7 +59,7 @@ static struct exec *find_done(struct exec_notebook *n, const char *msg_id)
     if (exec_store_lookup(n->cfg.store, msg_id, &e, NULL) != 0 || !e->notebook ||
         e->state != EXEC_DONE)
         return NULL;
-    return strcmp(e->kernel_id, kernel_id(n->cfg.kernel)) == 0 ? e : NULL;
+    return strcmp(e->kernel_id, n->cfg.kernel.id) == 0 ? e : NULL;
 }
 
 /* ---- ends ---- */
@@ -77,7 +77,7 @@ static void settle(struct exec_notebook *n, struct exec *e, const char *status, 
 
 static void check_rest(struct exec_notebook *n, struct exec *e)
 {
-    if (e->got_reply && e->got_idle)
+    if (e->rest == EXEC_AT_REST)
         settle(n, e, exec_verdict(e), NULL);
 }
 
@@ -191,14 +191,13 @@ static void begin(struct exec_notebook *n, const struct jp_msg *msg)
     struct exec *e = add(n, msg);
     DL_APPEND(n->running, e);
     n->n_running++;
-    memcpy(e->kernel_id, kernel_id(n->cfg.kernel), ID_UUID_SIZE);
-    e->generation = kernel_generation(n->cfg.kernel);
+    memcpy(e->kernel_id, n->cfg.kernel.id, ID_UUID_SIZE);
+    e->generation = n->cfg.kernel.ops->generation(n->cfg.kernel.ctx);
     e->queue = n->owner;
     jsonx_uint(jsonx_find(msg->content, "execution_count"), &e->execution_count);
     exec_move(e, EXEC_EV_SEND);
     exec_begin(e);
-    exec_move(e, EXEC_EV_START);
-    e->got_busy = e->got_input = true;
+    exec_move(e, EXEC_EV_SEEN);
     exec_put_started(e);
     if (n->cfg.on_started)
         n->cfg.on_started(n->cfg.ctx, e);
@@ -231,7 +230,7 @@ static void on_iopub(struct exec_notebook *n, const struct jp_msg *msg)
     }
     if (msg->kind == JP_STATUS) {
         if (is_idle(msg)) {
-            e->got_idle = true;
+            e->rest = exec_rest_idle(e->rest);
             check_rest(n, e);
         }
         return;
@@ -260,7 +259,7 @@ void exec_notebook_on_msg(struct exec_notebook *n, const struct jp_msg *msg)
 void exec_notebook_answered(struct exec_notebook *n, const char *msg_id)
 {
     struct exec *e = find_running(n, msg_id);
-    if (!e || !e->got_idle)
+    if (!e || !exec_rest_has_idle(e->rest))
         return;
     e->reply_failed = e->error_json != NULL;
     settle(n, e, exec_verdict(e), NULL);
@@ -336,7 +335,9 @@ void exec_notebook_cancel(struct exec_notebook *n, struct exec *e)
 {
     bool again = e->stop == EXEC_STOP_CANCEL;
     e->stop = EXEC_STOP_CANCEL;
-    kernel_interrupt(n->cfg.kernel);
+    /* Once it has answered, the interrupt would be the next cell's. */
+    if (e->rest == EXEC_REST_NONE)
+        n->cfg.kernel.ops->interrupt(n->cfg.kernel.ctx);
     if (!again || !loop_timer_active(n->kill_timer))
         loop_timer_start(n->kill_timer, EXEC_KILL_GRACE_MS, 0);
 }

@@ -261,6 +261,18 @@ bool kernel_probe(struct kernel *k)
     return k->probing;
 }
 
+void kernel_withdraw(struct kernel *k, const char *msg_id)
+{
+    _cleanup_(freep) char *id = own_id(k, "withdraw");
+    _cleanup_(json_decrefp) json_t *content = json_pack("{s:s}", "msg_id", msg_id);
+    _cleanup_(freep) char *text = jsonx_dump(content);
+    struct jp_send send = {.channel = JP_CONTROL,
+                           .msg_type = "withdraw_request",
+                           .msg_id = id,
+                           .content = slice_str(text)};
+    kernel_send(k, &send, NULL); /* a process that has ended runs nothing */
+}
+
 /* ---- life and death of the process ---- */
 
 static void on_proc_ready(void *ctx);

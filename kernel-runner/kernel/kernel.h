@@ -96,6 +96,9 @@ int kernel_forward(struct kernel *k, enum jp_channel channel, struct slice ident
 /* Asks its main shell for a sign; on_probed follows when it comes to it. False: one is under way.
  */
 bool kernel_probe(struct kernel *k);
+/* The request with this id, which waits in its main shell, is not to be run; see launcher.py. It
+ * is answered as aborted when its turn comes. */
+void kernel_withdraw(struct kernel *k, const char *msg_id);
 void kernel_interrupt(struct kernel *k);
 /* Ends the process for good: it is dead until kernel_restart(). */
 void kernel_end(struct kernel *k);

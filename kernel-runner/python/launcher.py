@@ -270,6 +270,19 @@ class Kernel(IPythonKernel):
     """Every execute_request gets its reply, after all that the cell and its children wrote."""
 
     _stopped = (KeyboardInterrupt, asyncio.CancelledError)
+    control_msg_types = [*IPythonKernel.control_msg_types, "withdraw_request"]
+    _withdrawn = set()  # the control thread adds, the main one looks and takes out
+
+    async def withdraw_request(self, stream, ident, parent):
+        """The runner's: an execute_request that waits in the shell's queue is not to be run."""
+        self._withdrawn.add(str(parent["content"].get("msg_id")))
+
+    def should_handle(self, stream, msg, idents):
+        if msg["header"]["msg_id"] not in self._withdrawn:
+            return super().should_handle(stream, msg, idents)
+        self._withdrawn.discard(msg["header"]["msg_id"])
+        self._send_abort_reply(stream, msg, idents)
+        return False
 
     def set_parent(self, ident, parent, channel="shell"):
         super().set_parent(ident, parent, channel)

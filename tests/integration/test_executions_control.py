@@ -484,6 +484,29 @@ def test_after_a_restart_the_old_generation_is_refused(sandbox):
     assert sandbox.value("1", generation=2) == "1"
 
 
+def test_no_execution_passes_from_one_generation_to_the_next(sandbox):
+    """What is asked for while the kernel is replaced runs on the generation that it names, or not at all."""
+    sandbox.ok("marked = True")
+    ran = {}
+    for old in range(1, 6):
+        thread = threading.Thread(target=sandbox.restart)
+        thread.start()
+        asked = [sandbox.post_execute("1", generation=old, headers={"Prefer": "respond-async"}) for _ in range(20)]
+        asked += [sandbox.post_execute("1", generation=old + 1, headers={"Prefer": "respond-async"}) for _ in range(4)]
+        thread.join(30)
+        for n, answer in enumerate(asked):
+            if answer.status == 409:
+                answer.problem("generation_mismatch")
+                continue
+            found = sandbox.wait(answer.expect(202).json()["id"])
+            wanted = old if n < 20 else old + 1
+            if found["status"] != "cancelled":
+                assert found["generation"] == wanted, found
+                ran[wanted] = ran.get(wanted, 0) + 1
+        assert_usable(sandbox, old + 1)
+    assert ran, "nothing that was asked for ran"
+
+
 # ---- Idempotency-Key ----
 
 

@@ -489,3 +489,73 @@ def test_notebook_messages_are_activity(make_runner):
         assert stream_text(runs.answers(cell, "execute_reply")) == "done\n"
         for it in (busy, talking):
             assert it.process.wait_exit(15) == 0
+
+
+# ---- an execution of the API that has a notebook's cell ahead of it in the kernel's shell ----
+
+
+def behind(box, client, code, then="", **fields):
+    """One that was sent and waits behind a cell that came later: (gate, the cell, the execution's id)."""
+    first, second = Gate(box), Gate(box)
+    running = box.start(first.code)
+    box.wait_started(running["id"])
+    waiting = box.start(code, **fields)
+    cell = client.run(second.code + then)
+    client.answers(client.send("kernel_info_request", channel="control"), "kernel_info_reply")
+    first.open()
+    client.until_type("execute_input", cell)
+    assert box.wait(running["id"])["status"] == "ok"
+    assert box.execution(waiting["id"])["state"] == "queued"
+    return second, cell, waiting["id"]
+
+
+def test_cancel_ends_at_once_what_was_sent_behind_a_notebook(box, attach):
+    client = attach()
+    box.ok("effects = []")
+    gate, cell, waiting = behind(box, client, "effects.append('cancelled all the same')")
+    box.cancel(waiting).expect(204)
+    # The cell runs on: it is not waited for.
+    found = box.wait(waiting, timeout=5)
+    assert (found["status"], found["started_at"], found["outputs"]) == ("cancelled", None, []), found
+    assert [e["type"] for e in box.events(waiting).all()] == ["queued", "done"]
+    box.cancel(waiting).expect(204)
+    after = box.start("effects")
+    gate.open()
+    client.answers(cell, "execute_reply")
+    assert box.execution(cell)["status"] == "ok", "the interrupt was another's"
+    assert box.wait(after["id"])["result"] == "[]"
+    assert box.kernel()["generation"] == after["generation"]
+    # The kernel passed it over: it never said that it runs it.
+    assert "execute_input" not in types(client.answers(waiting, reply=False))
+
+
+def test_a_restart_cancels_what_was_sent_behind_a_notebook(sandbox, attach):
+    client = attach(sandbox)
+    sandbox.ok("pass")
+    _, cell, waiting = behind(sandbox, client, "open('effect', 'w')")
+    sandbox.restart()
+    assert sandbox.wait(waiting)["status"] == "cancelled"
+    assert sandbox.execution(cell)["status"] == "interrupted"
+    assert sandbox.value("__import__('os').path.exists('effect')") == "False"
+
+
+def test_a_death_cancels_what_was_sent_behind_a_notebook(sandbox, attach):
+    client = attach(sandbox)
+    gate, cell, waiting = behind(sandbox, client, "open('effect', 'w')", then="os._exit(1)")
+    gate.open()
+    assert sandbox.wait(waiting)["status"] == "cancelled"
+    assert sandbox.wait(cell)["status"] == "kernel_died"
+    assert sandbox.value("__import__('os').path.exists('effect')") == "False"
+
+
+def test_an_interrupt_is_not_the_next_cells(box, attach):
+    """A silent cell announces nothing, so an interrupt waits a moment for it; when it is over, nobody's."""
+    client = attach()
+    client.ping()
+    for _ in range(10):
+        silent = client.run("import time; time.sleep(0.02)", silent=True)
+        after = client.run("import time; time.sleep(0.15); print('through')")
+        box.interrupt().expect(204)
+        client.answers(silent, "execute_reply")
+        assert stream_text(client.answers(after, "execute_reply")) == "through\n"
+        assert box.execution(after)["status"] == "ok"
