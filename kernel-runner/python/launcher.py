@@ -12,11 +12,13 @@ import gc
 
 gc.disable()  # imports make no garbage; main() enables it again
 # ruff: noqa: E401, E402
-import array, asyncio, codecs, contextlib, fcntl, importlib.util, json, mmap, os, select, signal
+import array, asyncio, codecs, contextlib, fcntl, importlib.util, io, json, mmap, os, select, signal
 import sys, tempfile, termios, threading, time, traceback, types
 
 # Bytes at a time; what children may write at once; what they may write a second after that.
 CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
+# Seconds between two looks at the pipe: less than a fork and an exec take.
+SHORT = 0.0001
 # Characters that are gathered before they are sent; messages that wait for the reader.
 GATHERED, IOPUB_QUEUE = 1 << 18, 128
 
@@ -92,6 +94,39 @@ from ipykernel.kernelapp import IPKernelApp
 from jupyter_client.jsonutil import json_clean, json_default
 
 
+class Bytes(io.BufferedIOBase):
+    """The `buffer` of a Stream: what takes bytes, in their place among the text. OutStream has none."""
+
+    mode = "wb"
+
+    def __init__(self, stream):
+        self.raw, self._stream = self, stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    @property
+    def name(self):
+        return self._stream.name
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self._stream.write(self._decoder.decode(data))
+        return memoryview(data).nbytes
+
+    def flush(self):
+        self._stream.flush()
+
+    def fileno(self):
+        return self._stream.fileno()
+
+    def isatty(self):
+        return self._stream.isatty()
+
+    def close(self):
+        pass  # it ends with the kernel
+
+
 class Stream(OutStream):
     """sys.stdout or sys.stderr, and the pipe in place of fd 1 or 2 for C code and children.
 
@@ -104,10 +139,22 @@ class Stream(OutStream):
     flush_interval = 0.01  # seconds; ipykernel's 0.2 is a lag people see
 
     def __init__(self, *args, **kwargs):
-        self._pipe_lock = threading.Lock()
+        self._pipe_lock = threading.RLock()  # a signal handler prints, too
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._pipe_ino, self._sending, self._unsent = None, False, 0
+        self._next_look, self._descriptor = 0.0, -1
+        self.buffer = Bytes(self)
         super().__init__(*args, **kwargs)
+
+    line_buffering, write_through, newlines, errors = False, False, None, "replace"
+
+    def reconfigure(self, *, encoding=None, errors=None, newline=None, **buffering):
+        """As TextIOWrapper's. The text is sent as it is, so only what no wrapper would take counts."""
+        codecs.lookup(encoding or "utf-8"), codecs.lookup_error(errors or "strict")
+        if newline not in (None, "", "\n", "\r", "\r\n"):
+            raise ValueError("illegal newline value: %r" % newline)
+        if unknown := set(buffering) - {"line_buffering", "write_through"}:
+            raise TypeError("reconfigure() got an unexpected keyword argument %r" % unknown.pop())
 
     def _watch_pipe_fd(self):
         fd = self._fid
@@ -143,7 +190,7 @@ class Stream(OutStream):
             data = os.read(self._fid, size)
         except BlockingIOError:
             return None
-        self.write(self._decoder.decode(data))
+        self.write(self._decoder.decode(data), look=False)
         return len(data)
 
     def _check_pipe(self):
@@ -159,7 +206,12 @@ class Stream(OutStream):
             os._exit(1)
         self._pipe_ino = ino
 
-    def write(self, string):
+    def write(self, string, look=True, clock=time.perf_counter):
+        # A child's lines stay before what is printed after its end. No child lives as short as
+        # SHORT, and a loop of prints need not look every time.
+        if look and clock() > self._next_look:
+            self.drain()
+            self._next_look = clock() + SHORT
         # Code prints faster than anybody reads: what waits would take all of the sandbox's memory.
         size = super().write(string)
         if self._is_master_process():
@@ -182,9 +234,20 @@ class Stream(OutStream):
 
     def fileno(self):
         # ipykernel's is the fd from before the capture: what subprocess.run(..., stdout=sys.stdout)
-        # prints would not be seen.
+        # prints would not be seen. Not fd 1 itself: who redirects that (wurlitzer) wants another one
+        # to write to meanwhile.
         super().fileno()
+        try:
+            if os.fstat(self._descriptor).st_ino == os.fstat(self._fid).st_ino:
+                return self._descriptor
+        except OSError:
+            pass  # user code closed it
         return self._original_stdstream_fd
+
+    def _setup_stream_redirects(self, name):
+        super()._setup_stream_redirects(name)
+        self._descriptor = os.dup(self._original_stdstream_fd)
+        setattr(sys, "__%s__" % name, Raw(self, getattr(sys, "__%s__" % name)))
 
     def flush(self):
         # ipykernel hands over two events to the IOPub thread and waits. With nothing to send, nor
@@ -199,6 +262,49 @@ class Stream(OutStream):
             super()._flush()
         finally:
             self._sending = False
+
+
+class Raw(io.TextIOBase):
+    """sys.__stdout__ or sys.__stderr__: in order with what is printed, while fd 1 or 2 is our pipe."""
+
+    mode = "w"
+
+    def __init__(self, stream, file):
+        self._stream, self._file, self.buffer = stream, file, Bytes(self)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)  # encoding, errors, reconfigure(), …
+
+    name = property(lambda self: self._file.name)
+    encoding = property(lambda self: self._file.encoding)
+    errors = property(lambda self: self._file.errors)
+
+    def write(self, string):
+        stream = self._stream
+        try:
+            ours = os.fstat(stream._original_stdstream_fd).st_ino == os.fstat(stream._fid).st_ino
+        except OSError:
+            ours = False
+        if ours and stream._is_master_process():
+            return stream.write(string)
+        self._file.write(string)  # user code redirected the descriptor; a forked child
+        self._file.flush()
+        return len(string)
+
+    def writable(self):
+        return True
+
+    def flush(self):
+        self._stream.flush()
+
+    def fileno(self):
+        return self._file.fileno()
+
+    def isatty(self):
+        return self._file.isatty()
+
+    def close(self):
+        pass  # fd 1 and 2 are needed by children
 
 
 def pack(message):

@@ -217,6 +217,62 @@ def test_output(kernel, code, text):
     assert shown == [text]
 
 
+@pytest.mark.parametrize(
+    "code, text",
+    [
+        ("sys.stdout.buffer.write('é'.encode()); sys.stdout.buffer.flush()", "é"),
+        ("b = 'é'.encode(); sys.stdout.buffer.write(b[:1]); sys.stdout.buffer.write(b[1:])", "é"),
+        ("print('a'); sys.stdout.buffer.write(memoryview(b'b')); print('c')", "a\nbc\n"),
+        ("io.TextIOWrapper(sys.stdout.buffer, write_through=True).write('wrapped')", "wrapped"),
+        ("sys.stdout.reconfigure(encoding='utf-8', errors='replace', line_buffering=True); print('r')", "r\n"),
+        ("os.write(sys.stdout.fileno(), b'by number')", "by number"),
+        ("print(sys.stdout.fileno() != sys.__stdout__.fileno() == 1, sys.stdout.buffer.fileno() == sys.stdout.fileno())",
+         "True True\n"),
+        ("os.close(sys.stdout.fileno()); os.write(sys.stdout.fileno(), b'still')", "still"),
+    ],
+)  # fmt: skip
+def test_streams_are_what_programs_expect(kernel, code, text):
+    kernel.run("import io, os, sys")
+    assert kernel.text(code + ";") == text
+
+
+def test_reconfigure_refuses_what_a_wrapper_refuses(kernel):
+    for arguments, name in (
+        ("encoding='nonsense'", "LookupError"),
+        ("errors='nonsense'", "LookupError"),
+        ("newline='x'", "ValueError"),
+        ("buffering=1", "TypeError"),
+    ):
+        reply, _ = kernel.run("import sys; sys.stdout.reconfigure(%s)" % arguments)
+        assert reply["ename"] == name
+
+
+def test_lines_of_print_children_and_raw_streams_keep_their_order(kernel):
+    kernel.run("import contextlib, os, sys")
+    code = (
+        "for i in range(50):\n"
+        "    print(4 * i)\n"
+        "    print(4 * i + 1, file=sys.__stdout__)\n"
+        "    os.system('echo %d' % (4 * i + 2))\n"
+        "    with contextlib.redirect_stdout(sys.__stdout__): print(4 * i + 3)\n"
+    )
+    assert kernel.text(code) == "".join("%d\n" % i for i in range(200))
+
+
+def test_a_signal_handler_may_print_at_any_moment(kernel):
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGALRM, lambda *args: print('handler'))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)\n"
+        "for i in range(300):\n"
+        "    for j in range(100): print(i)\n"
+        "    os.write(1, b'raw')\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0)\n"
+    )
+    kernel.run("import os")
+    assert kernel.text(code).count("raw") == 300
+
+
 def test_an_error_with_a_lone_surrogate_is_replied(kernel):
     reply, _ = kernel.run(r"raise ValueError('\ud800')")
     assert (reply["ename"], reply["evalue"]) == ("ValueError", "\ufffd")
