@@ -115,7 +115,8 @@ struct http_request {
     bool handled; /* the handler was called */
 
     char *method;
-    char *uri; /* as received */
+    char *uri; /* as received, up to the bound */
+    size_t uri_len;
     const char *path, *query;
     char *path_own;
     char *authority_own; /* of an absolute target, else NULL */
@@ -171,6 +172,13 @@ void http_conn_answer_raw(struct http_conn *c, const struct err *err);
 /* http_linger.c */
 void http_linger_start(struct http_server *s, int fd); /* fd stays the caller's */
 void http_linger_end_all(struct http_server *s);
+
+/* http_head.c */
+struct http_head { /* where libmicrohttpd found these, in its buffer */
+    const char *method, *target, *version;
+};
+/* ERR_INVALID for a head that two readers could understand differently. Sets content_length. */
+int http_head_check(struct http_request *req, const struct http_head *head, struct err *err);
 
 /* http_serve.c: callbacks of libmicrohttpd for one request */
 void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd);

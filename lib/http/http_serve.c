@@ -8,7 +8,6 @@
  */
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
-#include "lib/base/parse.h"
 #include "lib/http/http_internal.h"
 
 #include <assert.h>
@@ -76,6 +75,7 @@ void *http_serve_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     req->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     req->server = s;
     size_t len = uri ? strlen(uri) : 0;
+    req->uri_len = len;
     req->uri_too_long = len > s->cfg.max_uri_bytes;
     req->uri = mem_dup_n(len ? uri : "/", MIN(MAX(len, 1U), s->cfg.max_uri_bytes));
     split_target(req);
@@ -109,51 +109,7 @@ void http_serve_free(struct http_request *req)
     free(req);
 }
 
-struct header_facts {
-    unsigned hosts, lengths, encodings;
-    bool bad_name;
-};
-
-static enum MHD_Result count_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                    const char *value)
-{
-    struct header_facts *facts = cls;
-    facts->hosts += strcasecmp(name, "Host") == 0;
-    facts->lengths += strcasecmp(name, "Content-Length") == 0;
-    facts->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
-    facts->bad_name |= name[0] == '\0' || name[strcspn(name, " \t\"(),/:;<=>?@[\\]{}")] != '\0';
-    return MHD_YES;
-}
-
-/* What libmicrohttpd lets pass and two readers could understand differently. */
-static int check_framing(struct http_request *req, struct err *err)
-{
-    struct header_facts facts = {0};
-    MHD_get_connection_values(req->conn->mhd, MHD_HEADER_KIND, count_header, &facts);
-    const char *encoding = http_header(req, "Transfer-Encoding");
-    const char *length = http_header(req, "Content-Length");
-    if (facts.bad_name)
-        return err_set(err, ERR_INVALID, "a header has a malformed name");
-    if (facts.hosts > 1 || (facts.hosts == 0 && !req->http_1_0))
-        return err_set(err, ERR_INVALID, "an HTTP/1.1 request needs exactly one Host header");
-    const char *host = http_header(req, "Host");
-    /* RFC 9112 3.2.2 lets the target win; who sends two names wants two readers to differ. */
-    if (host && req->authority_own && strcasecmp(host, req->authority_own) != 0)
-        return err_set(err, ERR_INVALID, "the request's target and its Host name different hosts");
-    if (facts.lengths + facts.encodings > 1)
-        return err_set(err, ERR_INVALID, "the length of the body is stated more than once");
-    if (encoding && (req->http_1_0 || strcasecmp(encoding, "chunked") != 0))
-        return err_set(err, ERR_INVALID, "the only Transfer-Encoding known here is chunked");
-    uint64_t n = 0;
-    if (length && parse_u64(length, 0, INT64_MAX, &n, NULL) < 0)
-        return err_set(err, ERR_INVALID, "Content-Length is not a length");
-    req->content_length = encoding ? -1 : (int64_t)n;
-    const char *expect = http_header(req, "Expect");
-    req->expects_continue = expect && strcasecmp(expect, "100-continue") == 0 && !req->http_1_0;
-    return 0;
-}
-
-static int check_sizes(struct http_request *req, const char *version, struct err *err)
+static int check_sizes(struct http_request *req, const struct http_head *head, struct err *err)
 {
     const struct http_server_cfg *cfg = &req->server->cfg;
     if (req->uri_too_long)
@@ -162,7 +118,7 @@ static int check_sizes(struct http_request *req, const char *version, struct err
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(req->conn->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     /* libmicrohttpd's figure includes the request line and the empty line. */
-    size_t line = strlen(req->method) + strlen(req->uri) + strlen(version) + 4;
+    size_t line = strlen(head->method) + req->uri_len + strlen(head->version) + 4;
     if (info && info->header_size > line + 2 + cfg->max_header_bytes)
         return err_set(err, ERR_HEADER_TOO_LARGE, "the request's headers exceed %zu bytes",
                        cfg->max_header_bytes);
@@ -217,12 +173,13 @@ static void call_handler(struct http_request *req)
 }
 
 /* Everything that can be said of a request before its body. */
-static int admit(struct http_request *req, const char *version, bool *framed, struct err *err)
+static int admit(struct http_request *req, const struct http_head *head, bool *framed,
+                 struct err *err)
 {
-    int r = check_framing(req, err);
+    int r = http_head_check(req, head, err);
     *framed = r == 0;
     if (r == 0)
-        r = check_sizes(req, version, err);
+        r = check_sizes(req, head, err);
     if (r == 0)
         r = find_route(req, err);
     if (r == 0)
@@ -242,20 +199,22 @@ static enum MHD_Result answer_at_headers(struct http_request *req, bool framed)
 }
 
 /* Headers are complete. Nothing is suspended here: libmicrohttpd would repeat this call. */
-static enum MHD_Result at_headers(struct http_request *req, const char *method, const char *version)
+static enum MHD_Result at_headers(struct http_request *req, const struct http_head *head)
 {
     struct err err;
     bool framed = false;
     req->phase = HTTP_AT_BODY;
-    req->method = mem_dup_str(method);
-    req->http_1_0 = strcmp(version, "HTTP/1.0") == 0;
+    req->method = mem_dup_str(head->method);
+    req->http_1_0 = strcmp(head->version, "HTTP/1.0") == 0;
     req->received_us = clk_mono_us();
     req->server->active++;
     const char *given = http_header(req, "X-Request-Id");
     if (sane_id(given))
         memcpy(req->id, given, strlen(given) + 1);
+    const char *expect = http_header(req, "Expect");
+    req->expects_continue = expect && strcasecmp(expect, "100-continue") == 0 && !req->http_1_0;
 
-    int r = admit(req, version, &framed, &err);
+    int r = admit(req, head, &framed, &err);
     const struct http_route *route = req->match.route;
     if (r < 0) {
         http_answer_err(req, &err);
@@ -371,7 +330,7 @@ enum MHD_Result http_serve_on_access(void *cls, struct MHD_Connection *mhd, cons
     if (!req || req->dead)
         return MHD_NO;
     if (req->phase == HTTP_AT_URI)
-        return at_headers(req, method, version);
+        return at_headers(req, &(struct http_head){method, url, version});
     if (*len > 0)
         return at_body(req, data, len);
     return at_end(req);

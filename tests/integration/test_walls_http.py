@@ -6,6 +6,7 @@ Every attack ends with the next request, which must be answered as if the bad on
 import socket
 
 import pytest
+from lib.client import read_response
 from lib.controller import TOKENS
 from lib.jupyter import Channels
 
@@ -200,3 +201,96 @@ def test_metrics_are_an_admins(controller):
     c.alice.get("/metrics").problem("forbidden")
     c.admin.get("/metrics").expect(200)
     c.alice.get("/api/sandboxes").expect(200)
+
+
+# ---- heads that two readers could understand differently ----
+
+HEADS = {
+    "a lone CR": b"X: a\rTransfer-Encoding: chunked\r\n",
+    "a lone LF": b"X: a\nTransfer-Encoding: chunked\r\n",
+    "a NUL in a value": b"X: a\0b\r\n",
+    "a NUL in a name": b"X\0Y: a\r\n",
+    "a folded line": b"X: a\r\n Content-Length: 5\r\n",
+    "a folded encoding": b"Transfer-Encoding:\r\n chunked\r\n",
+    "a blank before the colon": b"Content-Length : 5\r\n",
+    "no name": b": a\r\n",
+    "a control character": b"X: a\x01\r\n",
+    "two lengths": b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    "two equal lengths": b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    "a list of lengths": b"Content-Length: 5, 5\r\n",
+    "a signed length": b"Content-Length: +5\r\n",
+    "no length": b"Content-Length: five\r\n",
+    "a length and chunks": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "chunks twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    "an unknown encoding": b"Transfer-Encoding: gzip, chunked\r\n",
+}
+
+
+def until_the_end(sock):
+    parts = []
+    try:
+        while part := sock.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def smuggled(api, head, path):
+    """Sends it with another request behind it; returns what comes until the connection ends."""
+    with api.connect() as sock:
+        sock.sendall(head + b"\r\n" + b"0\r\n\r\n" + api.head("DELETE", path))
+        return until_the_end(sock)
+
+
+@pytest.mark.parametrize("lines", HEADS.values(), ids=HEADS)
+def test_an_ambiguous_head_is_invalid_and_nothing_behind_it_runs(alice, box, lines):
+    box.put("precious", b"here").expect(201, 204)
+    head = alice.head("POST", box.prefix + "/execute")[:-2] + lines
+    answer = smuggled(alice, head, box.prefix + "/files/precious")
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    # The library answers a malformed length itself, and writes its head twice.
+    assert answer.count(b"HTTP/1.1 ") == (2 if b"precious" not in answer and b"<html>" in answer else 1), answer
+    assert b"X-Content-Type-Options: nosniff" in answer or b"<html>" in answer
+    assert box.file("precious").body == b"here"
+    goes_on(box)
+
+
+@pytest.mark.parametrize(
+    "line", [b"POST  %s HTTP/1.1", b"POST %s  HTTP/1.1", b"POST %s x HTTP/1.1", b"POST %s\0 HTTP/1.1", b"POST\0 %s HTTP/1.1"]
+)
+def test_an_ambiguous_request_line_is_invalid(alice, box, line):
+    head = alice.head("POST", "/x").split(b"\r\n", 1)[1][:-2]
+    answer = smuggled(alice, line % box.prefix.encode() + b"\r\n" + head, box.prefix)
+    assert answer.startswith(b"HTTP/1.1 400 ") and answer.count(b"HTTP/1.1 ") == 1, answer
+    goes_on(box)
+
+
+def test_a_runner_judges_heads_alike(make_runner):
+    box = make_runner().box()
+    for lines in HEADS.values():
+        answer = smuggled(box, box.head("POST", "/restart")[:-2] + lines, "/files/x")
+        assert answer.startswith(b"HTTP/1.1 400 "), (lines, answer)
+    assert box.value("1") == "1" and box.kernel()["generation"] == 1
+
+
+def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(alice):
+    with alice.connect() as sock:
+        sock.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        answer = until_the_end(sock)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n") and b"Connection: close" in answer
+    with alice.connect() as sock:
+        for _ in range(2):
+            sock.sendall(b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert read_response(sock).expect(200).headers["Connection"].lower() == "keep-alive"
+
+
+def test_a_stream_to_http_1_0_ends_with_its_connection(alice, box):
+    eid = box.ok("print(1)")["id"]
+    head = alice.head("GET", "%s/executions/%s/events" % (box.prefix, eid)).replace(b"HTTP/1.1", b"HTTP/1.0")
+    with alice.connect() as sock:
+        sock.sendall(head)
+        answer = until_the_end(sock)
+    top, body = answer.split(b"\r\n\r\n", 1)
+    assert b"Transfer-Encoding" not in top and b"Content-Length" not in top
+    assert b'"type":"done"' in body.splitlines()[-1]
