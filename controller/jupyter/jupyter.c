@@ -43,15 +43,26 @@ void jupyter_not_found(struct http_request *req, const char *what, const char *i
     http_answer_err(req, &err);
 }
 
+int jupyter_find_kernel(struct jupyter *j, const struct http_request *req, const char *kernel_id,
+                        struct sandbox **ret, struct err *err)
+{
+    char id[ID_SANDBOX_SIZE] = "";
+    *ret = NULL;
+    if (id_kernel_sandbox(kernel_id, id)) {
+        int r =
+            sandbox_table_get(j->cfg.table, id, caller_owner_filter(jupyter_caller(req)), ret, err);
+        if (r == 0 || r == -ERR_UNAVAILABLE)
+            return r;
+    }
+    return err_set(err, ERR_NOT_FOUND, "there is no kernel %.64s", kernel_id);
+}
+
 struct sandbox *jupyter_kernel_sandbox(struct jupyter *j, struct http_request *req)
 {
-    const char *kid = http_param(req, "kid");
-    char id[ID_SANDBOX_SIZE];
     struct sandbox *sb = NULL;
-    if (id_kernel_sandbox(kid, id))
-        sb = sandbox_table_find(j->cfg.table, id, caller_owner_filter(jupyter_caller(req)));
-    if (!sb)
-        jupyter_not_found(req, "kernel", kid);
+    struct err err = {0};
+    if (jupyter_find_kernel(j, req, http_param(req, "kid"), &sb, &err) < 0)
+        http_answer_err(req, &err);
     return sb;
 }
 

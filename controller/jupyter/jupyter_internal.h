@@ -26,7 +26,13 @@ struct jupyter {
 
 const struct caller *jupyter_caller(const struct http_request *req);
 /*
- * The sandbox whose kernel {kid} of the request is, if this caller may use it; else answers 404 and
+ * The sandbox of a kernel that this caller may use: ERR_NOT_FOUND, or ERR_UNAVAILABLE while nobody
+ * knows whose it is.
+ */
+int jupyter_find_kernel(struct jupyter *j, const struct http_request *req, const char *kernel_id,
+                        struct sandbox **ret, struct err *err);
+/*
+ * The sandbox whose kernel {kid} of the request is, if this caller may use it; else answers and
  * returns NULL.
  */
 struct sandbox *jupyter_kernel_sandbox(struct jupyter *j, struct http_request *req);

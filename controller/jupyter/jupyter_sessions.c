@@ -24,7 +24,6 @@ static int read_kernel(struct jupyter *j, const struct http_request *req, const 
                        const char **ret, struct err *err)
 {
     const json_t *kernel = json_object_get(body, "kernel");
-    char id[ID_SANDBOX_SIZE];
     *ret = NULL;
     if (kernel && !json_is_null(kernel) && !json_is_object(kernel))
         return err_field(err, "kernel", "kernel must be an object");
@@ -33,10 +32,8 @@ static int read_kernel(struct jupyter *j, const struct http_request *req, const 
         return r;
     if (!*ret)
         return jupyter_check_spec(json_object_get(kernel, "name"), err);
-    if (id_kernel_sandbox(*ret, id) &&
-        sandbox_table_find(j->cfg.table, id, caller_owner_filter(jupyter_caller(req))))
-        return 0;
-    return err_set(err, ERR_NOT_FOUND, "there is no kernel %.64s", *ret);
+    struct sandbox *sb;
+    return jupyter_find_kernel(j, req, *ret, &sb, err);
 }
 
 static int need(const char *value, const char *field, struct err *err)
@@ -196,8 +193,12 @@ static void visit(struct jupyter *j, struct http_request *req,
         return;
     }
     snprintf(v->path, sizeof(v->path), JUPYTER_SESSIONS_PATH "/%s", sid_of(v));
-    struct sandbox *sb = find_sandbox(v, id);
-    if (sb)
+    struct sandbox *sb;
+    struct err err = {0};
+    int r = sandbox_table_get(j->cfg.table, id, all.owner, &sb, &err);
+    if (r == -ERR_UNAVAILABLE)
+        http_answer_err(req, &err);
+    else if (sb)
         run_at(v, sb);
     else
         v->gather = jupyter_gather(&all);

@@ -231,7 +231,8 @@ static void on_claimed(void *ctx, struct sandbox *sb, json_t *json, const struct
     why = *err;
     if (err->code == ERR_INVALID) {
         finish(c, NULL, false, &why);
-        put(p, sb);
+        if (sb)
+            put(p, sb);
         return;
     }
     p->stats.discarded += 1;
@@ -428,6 +429,11 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
     }
     if (r == 0 && p->is_stopped)
         r = err_set(err, ERR_UNAVAILABLE, "the controller is stopping");
+    if (r == 0 && idempotency_key && !existing && !leader && sandbox_table_may_hold_key(p->table))
+        r = err_set(
+            err, ERR_UNAVAILABLE,
+            "a sandbox of an earlier start has not said yet whose it is, and may be the one "
+            "with this Idempotency-Key; try again");
     if (r == 0 && !existing && !leader)
         r = check_room(p, err);
     if (r < 0) {

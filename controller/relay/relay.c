@@ -618,6 +618,7 @@ int relay_usable(const struct sandbox *sb, struct err *err)
     switch (sb->state) {
     case SANDBOX_READY:
         return 0;
+    case SANDBOX_ASKING:
     case SANDBOX_CREATING:
     case SANDBOX_WARM:
     case SANDBOX_CLAIMING:

@@ -130,12 +130,8 @@ struct sandbox *routes_sandbox(struct routes *r, struct http_request *req)
     const char *id = http_param(req, "id");
     struct sandbox *sb = NULL;
     struct err err = {0};
-    if (id_is_sandbox(id))
-        sb = sandbox_table_find(r->cfg.table, id, caller_owner_filter(routes_caller(req)));
-    if (!sb) {
-        err_set(&err, ERR_NOT_FOUND, "there is no sandbox %.64s", id);
+    if (sandbox_table_get(r->cfg.table, id, caller_owner_filter(routes_caller(req)), &sb, &err) < 0)
         http_answer_err(req, &err);
-    }
     return sb;
 }
 

@@ -197,8 +197,13 @@ void routes_delete(void *ctx, struct http_request *req)
         http_answer_err(req, &err);
         return;
     }
-    struct sandbox *sb =
-        sandbox_table_find(r->cfg.table, id, caller_owner_filter(routes_caller(req)));
+    struct sandbox *sb;
+    int found =
+        sandbox_table_get(r->cfg.table, id, caller_owner_filter(routes_caller(req)), &sb, &err);
+    if (found == -ERR_UNAVAILABLE) {
+        http_answer_err(req, &err);
+        return;
+    }
     if (!sb) {
         http_answer_empty(req, 204);
         return;

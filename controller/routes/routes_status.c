@@ -31,11 +31,11 @@ enum {
 
 static const char *const status_classes[] = {"1xx", "2xx", "3xx", "4xx", "5xx", NULL};
 static const char *const ways[] = {"to_runner", "to_client", NULL};
-static const char *const sandbox_statuses[] = {"creating",    "warm",   "claiming", "ready",
-                                               "terminating", "failed", NULL};
-static const enum sandbox_state sandbox_states[] = {SANDBOX_CREATING,    SANDBOX_WARM,
-                                                    SANDBOX_CLAIMING,    SANDBOX_READY,
-                                                    SANDBOX_TERMINATING, SANDBOX_FAILED};
+static const char *const sandbox_statuses[] = {"asking", "creating",    "warm",   "claiming",
+                                               "ready",  "terminating", "failed", NULL};
+static const enum sandbox_state sandbox_states[] = {
+    SANDBOX_ASKING, SANDBOX_CREATING,    SANDBOX_WARM,  SANDBOX_CLAIMING,
+    SANDBOX_READY,  SANDBOX_TERMINATING, SANDBOX_FAILED};
 static const char *const claim_sources[] = {"warm", "cold", NULL};
 static const char *const results[] = {"ok", "failed", NULL};
 static const double seconds[] = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,

@@ -30,18 +30,30 @@ void sandbox_watch_stop(struct sandbox_watch *w)
 {
     if (!w->sandbox)
         return;
+    loop_post_cancel(&w->tell);
     DL_DELETE(w->sandbox->watches, w);
     w->sandbox = NULL;
+}
+
+static void tell_watch(void *ctx)
+{
+    struct sandbox_watch *w = ctx;
+    const struct err *err = w->sandbox->ended;
+
+    sandbox_watch_stop(w);
+    w->fn(w->ctx, err);
 }
 
 void sandbox_notify(struct sandbox *sb, const struct err *err)
 {
     struct sandbox_watch *w;
 
-    while ((w = sb->watches)) {
-        sandbox_watch_stop(w);
-        w->fn(w->ctx, err);
+    if (!sb->ended) {
+        sb->ended = MEM_NEW(struct err);
+        *sb->ended = *err;
     }
+    DL_FOREACH (sb->watches, w)
+        loop_post(&w->tell, sb->table->loop, tell_watch, w);
 }
 
 bool sandbox_is_visible(const struct sandbox *sb, const char *owner)

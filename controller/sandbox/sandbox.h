@@ -3,6 +3,7 @@
 #include "lib/base/err.h"
 #include "lib/base/ids.h"
 #include "lib/json/jsonx.h"
+#include "lib/loop/loop.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,29 +16,33 @@ struct sandbox_table;
  * over a loop turn without a sandbox_watch.
  *
  *   CREATING ─started→ WARM ─claim→ CLAIMING ─claimed→ READY ─remove→ TERMINATING ─removed→ GONE
- *   CREATING ─adopted→ READY         a runner that already has an owner was found
  *   CLAIMING ─refused→ WARM          the runner refused the request, and is still nobody's
- *   CLAIMING ─adopted→ READY         another controller was faster
+ *   CLAIMING ─taken→ ASKING          another controller was faster
+ *   ASKING ─adopted→ READY           it has an owner
+ *   ASKING ─nobodys→ CREATING        it has none, and its kernel may still be starting
  *   CREATING, CLAIMING ─failed→ FAILED ─removed→ GONE
- *   WARM, CREATING, CLAIMING ─remove→ TERMINATING
+ *   ASKING, WARM, CREATING, CLAIMING ─remove→ TERMINATING
  *   any but GONE ─lost→ GONE
  */
 enum sandbox_state {
-    SANDBOX_CREATING,    /* the backend makes it and its kernel starts, or it is asked who it is */
+    SANDBOX_ASKING,      /* it was found, and has not said yet whose it is; never listed */
+    SANDBOX_CREATING,    /* the backend makes it and its kernel starts */
     SANDBOX_WARM,        /* kernel ready, nobody's; never listed */
     SANDBOX_CLAIMING,    /* the runner is being told whose it is */
     SANDBOX_READY,       /* somebody's, and works */
     SANDBOX_TERMINATING, /* the backend removes it */
     SANDBOX_FAILED,      /* could not be made; the backend removes it */
-    SANDBOX_GONE,        /* out of the table; freed at the end of the event */
+    SANDBOX_GONE,        /* out of the table; freed when all who wait for its end were told */
     SANDBOX_STATES
 };
 enum sandbox_event {
     SANDBOX_EV_STARTED,
     SANDBOX_EV_ADOPTED,
+    SANDBOX_EV_NOBODYS,
     SANDBOX_EV_CLAIM,
     SANDBOX_EV_CLAIMED,
     SANDBOX_EV_REFUSED,
+    SANDBOX_EV_TAKEN,
     SANDBOX_EV_FAILED,
     SANDBOX_EV_REMOVE,
     SANDBOX_EV_REMOVED,
@@ -81,7 +86,13 @@ struct sandbox {
     struct sandbox_op *op; /* what is under way, or NULL */
     struct sandbox_watch *watches;
     struct removal_waiter *waiters;
+    struct err *ended; /* why it is TERMINATING, FAILED or GONE, once that is so */
+    int64_t found_ms;  /* monotonic: since when it is ASKING */
+    bool is_awaited;   /* the ready line waits for its word */
+    bool is_foreign;   /* its runner obeys another key */
     UT_hash_handle hh;
+    struct sandbox *prev, *next; /* GONE */
+    struct loop_post bury;
 };
 
 /* A request that changes things was passed to it: keeps last_activity_at and expires_at fresh. */
@@ -94,14 +105,15 @@ void sandbox_touch(struct sandbox *sb);
 json_t *sandbox_to_json(const struct sandbox *sb, const json_t *fresh);
 
 /*
- * Tells when a sandbox ends. Embedded in its owner; fn comes at most once, after which the watch is
- * off and `sb` must not be touched any more. err: ERR_SANDBOX_LOST when it died, ERR_NOT_FOUND when
- * somebody removed it.
+ * Tells when a sandbox ends. Embedded in its owner; fn comes at most once, from the loop itself,
+ * after which the watch is off and `sb` must not be touched any more: it is valid until then, also
+ * when it is GONE. err: ERR_SANDBOX_LOST when it died, ERR_NOT_FOUND when somebody removed it.
  */
 struct sandbox_watch {
     void (*fn)(void *ctx, const struct err *err);
     void *ctx;
     struct sandbox *sandbox; /* NULL: off */
+    struct loop_post tell;
     struct sandbox_watch *prev, *next;
 };
 void sandbox_watch_start(struct sandbox_watch *w, struct sandbox *sb,

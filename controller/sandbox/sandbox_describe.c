@@ -14,9 +14,10 @@
 struct sandbox_describe {
     struct sandbox *sb;
     struct runner_call *call;
-    struct loop_defer *defer;
     struct loop_timer *timer;
-    struct err failure;
+    struct loop_post tell;
+    json_t *json;       /* what is told */
+    struct err failure; /* … unless there is a code */
     struct sandbox_watch watch;
     sandbox_json_fn done;
     void *ctx;
@@ -28,20 +29,38 @@ struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d)
         return NULL;
     sandbox_watch_stop(&d->watch);
     runner_cancel(d->call);
-    loop_defer_free(d->defer);
     loop_timer_free(d->timer);
+    loop_post_cancel(&d->tell);
+    json_decref(d->json);
     free(d);
     return NULL;
 }
 
-static void finish(struct sandbox_describe *d, struct sandbox *sb, json_t *json,
-                   const struct err *err)
+static void tell_description(void *ctx)
 {
+    struct sandbox_describe *d = ctx;
     sandbox_json_fn done = d->done;
-    void *ctx = d->ctx;
+    void *done_ctx = d->ctx;
+    struct sandbox *sb = d->watch.sandbox;
+    struct err err = d->failure;
+    _cleanup_(json_decrefp) json_t *json = TAKE_PTR(d->json);
 
     sandbox_describe_cancel(d);
-    done(ctx, sb, json, err);
+    if (err.code)
+        done(done_ctx, NULL, NULL, &err);
+    else
+        done(done_ctx, sb, json, NULL);
+}
+
+static void finish(struct sandbox_describe *d, json_t *json_take, const struct err *err)
+{
+    d->call = runner_cancel(d->call);
+    if (d->timer)
+        loop_timer_stop(d->timer);
+    d->json = json_take;
+    if (err)
+        d->failure = *err;
+    loop_post(&d->tell, d->sb->table->loop, tell_description, d);
 }
 
 /* It is gone: as for whoever asks later, there is no such sandbox. */
@@ -50,17 +69,18 @@ static void on_end(void *ctx, const struct err *err)
     struct sandbox_describe *d = ctx;
     struct err gone = *err;
 
+    if (loop_post_is_posted(&d->tell))
+        return;
     if (err->code == ERR_SANDBOX_LOST)
         err_set(&gone, ERR_NOT_FOUND, "sandbox %s is gone", d->sb->id);
-    finish(d, NULL, NULL, &gone);
+    finish(d, NULL, &gone);
 }
 
 static void on_no_end(void *ctx)
 {
     struct sandbox_describe *d = ctx;
-    struct err err = d->failure;
 
-    finish(d, NULL, NULL, &err);
+    finish(d, NULL, NULL);
 }
 
 static void on_info(void *ctx, json_t *info, const struct err *failure)
@@ -82,17 +102,7 @@ static void on_info(void *ctx, json_t *info, const struct err *failure)
         loop_timer_start(d->timer, err.code == ERR_SANDBOX_LOST ? DESCRIBE_END_MS : 0, 0);
         return;
     }
-    _cleanup_(json_decrefp) json_t *json = sandbox_to_json(d->sb, info);
-    finish(d, d->sb, json, NULL);
-}
-
-/* One that is ending is not asked any more. */
-static void on_known(void *ctx)
-{
-    struct sandbox_describe *d = ctx;
-    _cleanup_(json_decrefp) json_t *json = sandbox_to_json(d->sb, NULL);
-
-    finish(d, d->sb, json, NULL);
+    finish(d, sandbox_to_json(d->sb, info), NULL);
 }
 
 int sandbox_describe(struct sandbox_describe **ret, struct sandbox *sb, sandbox_json_fn done,
@@ -110,9 +120,8 @@ int sandbox_describe(struct sandbox_describe **ret, struct sandbox *sb, sandbox_
             free(d);
             return r;
         }
-    } else {
-        d->defer = loop_defer_new(sb->table->loop, on_known, d);
-        loop_defer_post(d->defer);
+    } else { /* one that is ending is not asked any more */
+        finish(d, sandbox_to_json(sb, NULL), NULL);
     }
     sandbox_watch_start(&d->watch, sb, on_end, d);
     *ret = d;

@@ -9,8 +9,11 @@ struct sandbox_edge {
 };
 
 static const struct sandbox_edge edges[] = {
+    {SANDBOX_ASKING, SANDBOX_EV_ADOPTED, SANDBOX_READY},
+    {SANDBOX_ASKING, SANDBOX_EV_NOBODYS, SANDBOX_CREATING},
+    {SANDBOX_ASKING, SANDBOX_EV_REMOVE, SANDBOX_TERMINATING},
+    {SANDBOX_ASKING, SANDBOX_EV_LOST, SANDBOX_GONE},
     {SANDBOX_CREATING, SANDBOX_EV_STARTED, SANDBOX_WARM},
-    {SANDBOX_CREATING, SANDBOX_EV_ADOPTED, SANDBOX_READY},
     {SANDBOX_CREATING, SANDBOX_EV_FAILED, SANDBOX_FAILED},
     {SANDBOX_CREATING, SANDBOX_EV_REMOVE, SANDBOX_TERMINATING},
     {SANDBOX_CREATING, SANDBOX_EV_LOST, SANDBOX_GONE},
@@ -18,8 +21,8 @@ static const struct sandbox_edge edges[] = {
     {SANDBOX_WARM, SANDBOX_EV_REMOVE, SANDBOX_TERMINATING},
     {SANDBOX_WARM, SANDBOX_EV_LOST, SANDBOX_GONE},
     {SANDBOX_CLAIMING, SANDBOX_EV_CLAIMED, SANDBOX_READY},
-    {SANDBOX_CLAIMING, SANDBOX_EV_ADOPTED, SANDBOX_READY},
     {SANDBOX_CLAIMING, SANDBOX_EV_REFUSED, SANDBOX_WARM},
+    {SANDBOX_CLAIMING, SANDBOX_EV_TAKEN, SANDBOX_ASKING},
     {SANDBOX_CLAIMING, SANDBOX_EV_FAILED, SANDBOX_FAILED},
     {SANDBOX_CLAIMING, SANDBOX_EV_REMOVE, SANDBOX_TERMINATING},
     {SANDBOX_CLAIMING, SANDBOX_EV_LOST, SANDBOX_GONE},
@@ -45,13 +48,10 @@ bool sandbox_next_state(enum sandbox_state from, enum sandbox_event ev, enum san
 const char *sandbox_state_name(enum sandbox_state s)
 {
     static const char *const names[SANDBOX_STATES] = {
-        [SANDBOX_CREATING] = "creating",
-        [SANDBOX_WARM] = "warm",
-        [SANDBOX_CLAIMING] = "claiming",
-        [SANDBOX_READY] = "ready",
-        [SANDBOX_TERMINATING] = "terminating",
-        [SANDBOX_FAILED] = "failed",
-        [SANDBOX_GONE] = "gone",
+        [SANDBOX_ASKING] = "asking", [SANDBOX_CREATING] = "creating",
+        [SANDBOX_WARM] = "warm",     [SANDBOX_CLAIMING] = "claiming",
+        [SANDBOX_READY] = "ready",   [SANDBOX_TERMINATING] = "terminating",
+        [SANDBOX_FAILED] = "failed", [SANDBOX_GONE] = "gone",
     };
     return names[s];
 }
@@ -60,8 +60,9 @@ const char *sandbox_event_name(enum sandbox_event e)
 {
     static const char *const names[SANDBOX_EVENTS] = {
         [SANDBOX_EV_STARTED] = "started", [SANDBOX_EV_ADOPTED] = "adopted",
-        [SANDBOX_EV_CLAIM] = "claim",     [SANDBOX_EV_CLAIMED] = "claimed",
-        [SANDBOX_EV_REFUSED] = "refused", [SANDBOX_EV_FAILED] = "failed",
+        [SANDBOX_EV_NOBODYS] = "nobodys", [SANDBOX_EV_CLAIM] = "claim",
+        [SANDBOX_EV_CLAIMED] = "claimed", [SANDBOX_EV_REFUSED] = "refused",
+        [SANDBOX_EV_TAKEN] = "taken",     [SANDBOX_EV_FAILED] = "failed",
         [SANDBOX_EV_REMOVE] = "remove",   [SANDBOX_EV_REMOVED] = "removed",
         [SANDBOX_EV_LOST] = "lost",
     };
@@ -71,13 +72,10 @@ const char *sandbox_event_name(enum sandbox_event e)
 const char *sandbox_status_name(enum sandbox_state s)
 {
     static const char *const names[SANDBOX_STATES] = {
-        [SANDBOX_CREATING] = "creating",
-        [SANDBOX_WARM] = "creating",
-        [SANDBOX_CLAIMING] = "creating",
-        [SANDBOX_READY] = "ready",
-        [SANDBOX_TERMINATING] = "terminating",
-        [SANDBOX_FAILED] = "failed",
-        [SANDBOX_GONE] = "failed",
+        [SANDBOX_ASKING] = "creating", [SANDBOX_CREATING] = "creating",
+        [SANDBOX_WARM] = "creating",   [SANDBOX_CLAIMING] = "creating",
+        [SANDBOX_READY] = "ready",     [SANDBOX_TERMINATING] = "terminating",
+        [SANDBOX_FAILED] = "failed",   [SANDBOX_GONE] = "failed",
     };
     return names[s];
 }

@@ -18,6 +18,7 @@ struct sandbox_table_cfg {
     struct httpc *http;              /* borrowed */
     uint8_t key[32];                 /* of the state directory: sandbox tokens derive from it */
     int64_t start_deadline_ms;       /* create + kernel ready; default 60000 */
+    int64_t adopt_deadline_ms;       /* how long adoption waits for runners; default 10000 */
     struct sandbox_defaults defaults;
 };
 
@@ -44,24 +45,36 @@ struct httpc *sandbox_table_http(const struct sandbox_table *t);
 typedef void (*sandbox_done_fn)(void *ctx, const struct err *err);
 
 /*
- * Finds what an earlier controller left and asks each runner who it is. Runners that do not answer
- * are removed. `done` comes once, also when some failed (err only when the backend failed).
+ * Finds what an earlier controller left and asks each runner whose it is. `done` comes once, when
+ * all have answered, or adopt_deadline_ms later: err only when the backend failed. A runner that
+ * does not answer keeps its sandbox, which is ASKING until it does.
  */
 int sandbox_table_adopt(struct sandbox_table *t, sandbox_done_fn done, void *ctx, struct err *err);
 
 /* owner NULL: an admin asks. NULL when it is not there, nobody's, or somebody else's. */
 struct sandbox *sandbox_table_find(struct sandbox_table *t, const char *id, const char *owner);
+/*
+ * As _find(), for an answer: ERR_NOT_FOUND, or ERR_UNAVAILABLE while it is ASKING and nobody knows
+ * whose it is.
+ */
+int sandbox_table_get(struct sandbox_table *t, const char *id, const char *owner,
+                      struct sandbox **ret, struct err *err);
 struct sandbox *sandbox_table_find_key(struct sandbox_table *t, const char *owner,
                                        const char *idempotency_key);
+/* Some sandbox may have been made with a key that is not known yet (for at most two minutes). */
+bool sandbox_table_may_hold_key(const struct sandbox_table *t);
 /* Calls fn for each READY sandbox of the owner (NULL: of all), in no order; fn changes nothing. */
 void sandbox_table_each_ready(struct sandbox_table *t, const char *owner,
                               void (*fn)(void *ctx, struct sandbox *sb), void *ctx);
 size_t sandbox_table_count(const struct sandbox_table *t, enum sandbox_state state);
-size_t sandbox_table_count_owned(const struct sandbox_table *t); /* claiming, ready, terminating */
+/* With an owner (ready, terminating), and those that may have one (asking). */
+size_t sandbox_table_count_owned(const struct sandbox_table *t);
+size_t sandbox_table_count_of(const struct sandbox_table *t, const char *owner);
 
 /*
  * Brings up a sandbox that is nobody's: backend, then kernel ready. `done`: it is WARM, or err
- * (and it is already being removed; sb NULL). Never comes before this returns.
+ * (and it is already being removed; sb NULL). All callbacks here come from the loop itself, never
+ * from inside a call of this module.
  */
 typedef void (*sandbox_start_fn)(void *ctx, struct sandbox *sb, const struct err *err);
 int sandbox_start(struct sandbox_table *t, sandbox_start_fn done, void *ctx, struct err *err);
@@ -87,7 +100,7 @@ struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d); /*
 
 /*
  * Any number of callers may wait for the same removal. done may be NULL; with an err the backend
- * failed for now and goes on trying. Never comes before this returns.
+ * failed for now and goes on trying.
  */
 void sandbox_remove(struct sandbox *sb, sandbox_done_fn done, void *ctx);
 /* Removes all; `done` when the last is gone or the deadline passed (err then says how many). */

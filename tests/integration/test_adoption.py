@@ -1,6 +1,8 @@
 """A controller may die at any time: nothing of a sandbox is lost with it."""
 
 import http.client
+import os
+import signal
 
 import pytest
 from lib import contract
@@ -118,9 +120,6 @@ def test_what_died_meanwhile_is_removed_and_said(controller):
     stream.until_text("up\n")
     c.kill()
     box_pid = runner_pid(box.id)
-    import os
-    import signal
-
     os.kill(box_pid, signal.SIGKILL)
     c.start()
     c.alice.get("/api/sandboxes/" + box.id).problem("not_found")
@@ -128,9 +127,6 @@ def test_what_died_meanwhile_is_removed_and_said(controller):
 
 
 def test_a_runner_that_dies_ends_its_streams_with_sandbox_lost(controller):
-    import os
-    import signal
-
     c = controller()
     box = c.sandbox()
     stream = box.stream("import time\nprint('up', flush=True)\ntime.sleep(600)")
@@ -145,8 +141,6 @@ def test_a_runner_that_dies_ends_its_streams_with_sandbox_lost(controller):
 
 
 def test_a_runner_that_dies_before_an_answer_is_502(controller):
-    import os
-    import signal
     import threading
 
     c = controller()
@@ -164,10 +158,65 @@ def test_a_runner_that_dies_before_an_answer_is_502(controller):
     c.alice.get("/api/sandboxes/" + box.id).problem("not_found")
 
 
+def unknown(c, box):
+    """Nobody sees it, nobody may touch it, and its place is taken."""
+    path = "/api/sandboxes/" + box.id
+    for api in (c.alice, c.bob, c.admin):
+        assert api.get("/api/sandboxes").expect(200).json()["sandboxes"] == []
+        assert box.id in api.get(path).problem("unavailable")["detail"]
+        api.delete(path).problem("unavailable")
+        api.post(path + "/execute", {"code": "1"}).problem("unavailable")
+        api.get("/jupyter/api/kernels/" + box.id[3:]).problem("unavailable")
+        assert api.get("/jupyter/api/kernels").expect(200).json() == []
+    c.bob.post("/api/sandboxes").problem("limit")
+
+
+def test_a_runner_that_is_stopped_while_a_controller_starts_keeps_its_sandbox(controller):
+    c = controller("--max-sandboxes", "1")
+    key = {"Idempotency-Key": "make-one"}
+    box = c.alice.box(c.alice.create(headers=key))
+    box.ok("kept = 41")
+    box.put("a.txt", b"text").expect(201)
+    c.hold_logs()
+    c.kill()
+    pid = runner_pid(box.id)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        c.start()
+        unknown(c, box)
+        # It may be the one that this key made.
+        c.alice.post("/api/sandboxes", {}, headers=key).problem("unavailable")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    c.wait_log(event="sandbox_state", sandbox=box.id, to="ready")
+    found = c.alice.get("/api/sandboxes").expect(200).json()["sandboxes"]
+    assert [s["id"] for s in found] == [box.id]
+    assert box.value("kept + 1") == "42"
+    assert box.file("a.txt").body == b"text"
+    assert c.alice.post("/api/sandboxes", {}, headers=key).expect(200).json()["id"] == box.id
+    c.bob.get("/api/sandboxes/" + box.id).problem("not_found")
+
+
+def test_a_runner_of_another_key_is_left_alone(controller):
+    c = controller("--max-sandboxes", "1")
+    box = c.sandbox()
+    box.ok("kept = 41")
+    c.kill()
+    key_file = c.state_dir / "key"
+    key = key_file.read_bytes()
+    key_file.write_bytes(bytes(byte ^ 1 for byte in key))
+    c.start()
+    unknown(c, box)
+    c.kill()
+    said = [line for line in c.logs if line.get("event") == "sandbox_foreign"]
+    assert [(line["sandbox"], line["level"]) for line in said] == [(box.id, "warn")]
+    key_file.write_bytes(key)
+    c.start()
+    assert box.value("kept + 1") == "42"
+
+
 def runner_pid(sandbox_id):
     """The host's pid of a sandbox's PID 1 (not of bubblewrap's monitor)."""
-    import os
-
     for entry in os.listdir("/proc"):
         if not entry.isdigit():
             continue

@@ -81,8 +81,9 @@ struct fake_backend {
     const char *problem;                                    /* of FAKE_PROBLEM */
     void (*jupyter)(struct fake_conn *c, const char *body); /* answers requests to /jupyter/ */
     int problem_status;
+    unsigned break_claims; /* so many connections break after the claim was taken */
     /* what happened */
-    unsigned creates, removes, claims;
+    unsigned creates, removes, claims, infos;
 };
 
 static inline struct fake_runner *fake_find(struct fake_backend *b, const char *id)
@@ -157,6 +158,7 @@ static inline void fake_answer_request(struct fake_conn *c, const char *body)
         return;
     }
     b->claims += is_claim ? 1 : 0;
+    b->infos += !is_claim && !is_ready ? 1 : 0;
     if (is_ready && b->hold_ready) {
         r->held_ready = true;
         return;
@@ -178,10 +180,22 @@ static inline void fake_answer_request(struct fake_conn *c, const char *body)
         return;
     }
     if (is_claim) {
-        json_decref(r->identity);
-        r->identity = NULL;
-        if (jsonx_parse(&r->identity, slice_str(body), NULL) < 0)
+        json_t *claim = NULL;
+        if (jsonx_parse(&claim, slice_str(body), NULL) < 0)
             abort();
+        bool is_other = r->identity && !json_equal(r->identity, claim);
+        if (!r->identity)
+            r->identity = json_incref(claim);
+        json_decref(claim);
+        if (is_other) {
+            fake_send(c, 409, "{\"code\":\"conflict\",\"detail\":\"claimed already\"}");
+            return;
+        }
+        if (b->break_claims > 0) {
+            b->break_claims--;
+            fake_conn_free(c);
+            return;
+        }
     }
     fake_send_identity(c);
 }
@@ -450,6 +464,15 @@ static inline void fake_release_ready(struct fake_backend *b)
             fake_send(c, 200, "{}");
         r->held_ready = false;
     }
+}
+
+/* Its connections break. */
+static inline void fake_hang_up(struct fake_backend *b, const char *id)
+{
+    struct fake_conn *c, *next;
+
+    DL_FOREACH_SAFE (fake_find(b, id)->conns, c, next)
+        fake_conn_free(c);
 }
 
 /* What an earlier controller left. identity: JSON of a claim, or NULL. */

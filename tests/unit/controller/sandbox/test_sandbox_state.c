@@ -10,24 +10,26 @@
 
 /* What the machine must do with every event in every state; "" is: refused. Written by hand. */
 static const struct {
-    const char *state, *started, *adopted, *claim, *claimed, *refused, *failed, *remove, *removed,
-        *lost;
+    const char *state, *started, *adopted, *nobodys, *claim, *claimed, *refused, *taken, *failed,
+        *remove, *removed, *lost;
 } expected[] = {
-    {"creating", "warm", "ready", "", "", "", "failed", "terminating", "", "gone"},
-    {"warm", "", "", "claiming", "", "", "", "terminating", "", "gone"},
-    {"claiming", "", "ready", "", "ready", "warm", "failed", "terminating", "", "gone"},
-    {"ready", "", "", "", "", "", "", "terminating", "", "gone"},
-    {"terminating", "", "", "", "", "", "", "", "gone", "gone"},
-    {"failed", "", "", "", "", "", "", "", "gone", "gone"},
-    {"gone", "", "", "", "", "", "", "", "", ""},
+    {"asking", "", "ready", "creating", "", "", "", "", "", "terminating", "", "gone"},
+    {"creating", "warm", "", "", "", "", "", "", "failed", "terminating", "", "gone"},
+    {"warm", "", "", "", "claiming", "", "", "", "", "terminating", "", "gone"},
+    {"claiming", "", "", "", "", "ready", "warm", "asking", "failed", "terminating", "", "gone"},
+    {"ready", "", "", "", "", "", "", "", "", "terminating", "", "gone"},
+    {"terminating", "", "", "", "", "", "", "", "", "", "gone", "gone"},
+    {"failed", "", "", "", "", "", "", "", "", "", "gone", "gone"},
+    {"gone", "", "", "", "", "", "", "", "", "", "", ""},
 };
 
 static void every_state_and_event(void **state)
 {
     for (unsigned s = 0; s < SANDBOX_STATES; s++) {
-        const char *const row[] = {expected[s].started, expected[s].adopted, expected[s].claim,
-                                   expected[s].claimed, expected[s].refused, expected[s].failed,
-                                   expected[s].remove,  expected[s].removed, expected[s].lost};
+        const char *const row[] = {expected[s].started, expected[s].adopted, expected[s].nobodys,
+                                   expected[s].claim,   expected[s].claimed, expected[s].refused,
+                                   expected[s].taken,   expected[s].failed,  expected[s].remove,
+                                   expected[s].removed, expected[s].lost};
         assert_string_equal(sandbox_state_name(s), expected[s].state);
         for (unsigned e = 0; e < SANDBOX_EVENTS; e++) {
             enum sandbox_state to = SANDBOX_STATES;
@@ -41,10 +43,11 @@ static void every_state_and_event(void **state)
 
 static void events_and_statuses_have_names(void **state)
 {
-    static const char *const events[] = {"started", "adopted", "claim",   "claimed", "refused",
-                                         "failed",  "remove",  "removed", "lost"};
-    static const char *const statuses[] = {"creating",    "creating", "creating", "ready",
-                                           "terminating", "failed",   "failed"};
+    static const char *const events[] = {"started", "adopted", "nobodys", "claim",
+                                         "claimed", "refused", "taken",   "failed",
+                                         "remove",  "removed", "lost"};
+    static const char *const statuses[] = {"creating", "creating",    "creating", "creating",
+                                           "ready",    "terminating", "failed",   "failed"};
 
     for (unsigned e = 0; e < SANDBOX_EVENTS; e++)
         assert_string_equal(sandbox_event_name(e), events[e]);

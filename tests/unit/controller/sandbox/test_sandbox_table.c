@@ -53,6 +53,7 @@ static int setup(void **state)
     struct fixture *f = MEM_NEW(struct fixture);
     struct sandbox_table_cfg cfg = {
         .start_deadline_ms = 5000,
+        .adopt_deadline_ms = 300,
         .defaults = {.exec_timeout_ms = 300000, .idle_timeout_ms = 3600000}};
 
     crypto_init(NULL);
@@ -330,7 +331,10 @@ static void loss_tells_watches_and_empties_the_table(void **state)
     sandbox_watch_stop(&b);
     sandbox_watch_stop(&b);
     fake_lose(f->backend, id, "killed by signal 9");
-    assert_int_equal(f->calls, 1);
+    assert_int_equal(f->calls, 0); /* by the loop, never from inside */
+    assert_ptr_equal(a.sandbox, sb);
+    assert_int_equal(sb->state, SANDBOX_GONE);
+    wait_call(f);
     assert_int_equal(f->err.code, ERR_SANDBOX_LOST);
     assert_non_null(strstr(f->err.text, "signal 9"));
     assert_null(a.sandbox);
@@ -348,9 +352,9 @@ static void removal_while_creating_ends_it(void **state)
     f->backend->hold_creates = true;
     assert_int_equal(sandbox_start(f->table, on_start, f, &err), 0);
     sandbox_table_remove_all(f->table, 5000, on_done, f);
-    assert_int_equal(f->calls, 1); /* whoever started it hears so at once */
+    assert_int_equal(f->calls, 0);
+    wait_call(f); /* whoever started it hears so first */
     assert_int_equal(f->err.code, ERR_NOT_FOUND);
-    f->calls = 0;
     wait_call(f);
     assert_int_equal(f->err.code, 0);
     assert_int_equal(fake_running(f->backend), 0);
@@ -424,18 +428,160 @@ static void adoption_rebuilds_the_table(void **state)
     assert_null(sandbox_table_find(f->table, ID_B, NULL));
 }
 
-static void adoption_removes_what_does_not_say_who_it_is(void **state)
+static bool is_adopted(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    return sandbox_table_count(f->table, SANDBOX_READY) > 0;
+}
+
+static bool was_asked(void *ctx)
+{
+    return ((struct fixture *)ctx)->backend->infos > 0;
+}
+
+static void expect_unknown(struct fixture *f, const char *id)
+{
+    struct sandbox *sb = NULL;
+    struct err err = {0};
+
+    assert_int_equal(sandbox_table_get(f->table, id, "alice", &sb, &err), -ERR_UNAVAILABLE);
+    assert_int_equal(sandbox_table_get(f->table, id, NULL, &sb, &err), -ERR_UNAVAILABLE);
+    assert_null(sb);
+    assert_null(sandbox_table_find(f->table, id, NULL));
+    assert_int_equal(sandbox_table_count_owned(f->table), 1);
+    assert_int_equal(sandbox_table_count_of(f->table, "alice"), 0);
+    assert_int_equal(fake_running(f->backend), 1);
+}
+
+static void adoption_keeps_what_does_not_say_whose_it_is(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        enum fake_answer info;
+        const char *problem;
+    } cases[] = {
+        {FAKE_BREAK, NULL},
+        {FAKE_SILENT, NULL},
+        {FAKE_PROBLEM, "{\"code\":\"internal\",\"detail\":\"not now\"}"},
+        {FAKE_PROBLEM, "no JSON"},
+    };
+    struct sandbox *sb;
+    struct err err;
+
+    fake_leave(f->backend, ID_A, "{\"owner\":\"alice\",\"idempotency_key\":\"k\"}");
+    f->backend->info = FAKE_BREAK;
+    f->backend->problem_status = 500;
+    assert_int_equal(sandbox_table_adopt(f->table, on_done, f, &err), 0);
+    wait_call(f); /* in bounded time */
+    assert_int_equal(f->err.code, 0);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        f->backend->info = cases[i].info;
+        f->backend->problem = cases[i].problem;
+        f->backend->infos = 0;
+        assert_true(fake_run_until(f->loop, was_asked, f));
+        expect_unknown(f, ID_A);
+        assert_true(sandbox_table_may_hold_key(f->table));
+        if (cases[i].info == FAKE_SILENT)
+            fake_hang_up(f->backend, ID_A);
+    }
+    f->backend->info = FAKE_OK;
+    assert_true(fake_run_until(f->loop, is_adopted, f));
+    assert_int_equal(sandbox_table_get(f->table, ID_A, "alice", &sb, &err), 0);
+    assert_int_equal(sandbox_table_get(f->table, ID_A, "bob", &sb, &err), -ERR_NOT_FOUND);
+    assert_false(sandbox_table_may_hold_key(f->table));
+    assert_int_equal(sandbox_table_count_owned(f->table), 1);
+    assert_int_equal(sandbox_table_count_of(f->table, "alice"), 1);
+    assert_int_equal(f->backend->removes, 0);
+}
+
+static void adoption_leaves_alone_what_obeys_another_key(void **state)
 {
     struct fixture *f = *state;
     struct err err;
 
     fake_leave(f->backend, ID_A, "{\"owner\":\"alice\"}");
-    f->backend->info = FAKE_BREAK;
+    f->backend->info = FAKE_PROBLEM;
+    f->backend->problem_status = 401;
+    f->backend->problem = "{\"code\":\"unauthorized\",\"detail\":\"wrong token\"}";
     assert_int_equal(sandbox_table_adopt(f->table, on_done, f, &err), 0);
     wait_call(f);
     assert_int_equal(f->err.code, 0);
+    assert_int_equal(f->backend->infos, 1);
+    expect_unknown(f, ID_A);
+    assert_false(sandbox_table_may_hold_key(f->table));
+    fake_lose(f->backend, ID_A, "ended");
     wait_gone(f);
-    assert_int_equal(fake_running(f->backend), 0);
+    assert_int_equal(f->gone_state, SANDBOX_ASKING);
+    assert_int_equal(sandbox_table_count_owned(f->table), 0);
+}
+
+static void a_broken_claim_is_made_again_as_the_same(void **state)
+{
+    struct fixture *f = *state;
+    struct sandbox *sb = started(f);
+
+    fake_hang_up(f->backend,
+                 sb->id); /* a new connection: libcurl itself repeats only on old ones */
+    f->backend->break_claims = 1;
+    assert_int_equal(claim(f, sb, "alice", "v", NULL), 0);
+    wait_call(f);
+    assert_int_equal(f->err.code, 0);
+    assert_int_equal(f->backend->claims, 2);
+    assert_string_equal(sb->owner, "alice");
+    json_t *identity = fake_find(f->backend, sb->id)->identity;
+    assert_true(id_is_uuid(text_of(identity, "claim_id")));
+
+    sb = started(f);
+    f->backend->break_claims = 100; /* and not for ever */
+    assert_int_equal(claim(f, sb, "alice", "v", NULL), 0);
+    wait_call(f);
+    assert_int_equal(f->err.code, ERR_SANDBOX_LOST);
+    assert_null(f->sb);
+    wait_gone(f);
+}
+
+static void a_claim_that_came_second_learns_whose_it_is(void **state)
+{
+    struct fixture *f = *state;
+    struct sandbox *sb = started(f);
+
+    fake_find(f->backend, sb->id)->identity = json_pack("{s:s,s:s}", "owner", "bob", "name", "b");
+    assert_int_equal(claim(f, sb, "alice", "v", NULL), 0);
+    wait_call(f);
+    assert_int_equal(f->err.code, ERR_CONFLICT);
+    assert_null(f->sb);
+    assert_true(fake_run_until(f->loop, is_adopted, f));
+    assert_ptr_equal(sandbox_table_find(f->table, sb->id, "bob"), sb);
+    assert_null(sandbox_table_find(f->table, sb->id, "alice"));
+    assert_int_equal(f->backend->removes, 0);
+}
+
+#define MANY 20000
+
+static unsigned n_told;
+
+static void count_told(void *ctx, const struct err *err)
+{
+    n_told++;
+}
+
+static void thousands_wait_for_one_removal(void **state)
+{
+    struct fixture *f = *state;
+    struct sandbox *sb = claimed(f, "alice", "v");
+    struct sandbox_watch *w = MEM_NEW_N(struct sandbox_watch, MANY);
+
+    n_told = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        sandbox_watch_start(&w[i], sb, count_told, NULL);
+        sandbox_remove(sb, count_told, NULL);
+        assert_int_equal(n_told, 0);
+    }
+    sandbox_remove(sb, on_done, f);
+    wait_call(f);
+    assert_int_equal(n_told, 2 * MANY);
+    free(w);
 }
 
 static void describe_asks_the_runner(void **state)
@@ -454,9 +600,8 @@ static void describe_asks_the_runner(void **state)
     f->backend->info = FAKE_SILENT; /* and it dies meanwhile */
     assert_int_equal(sandbox_describe(&d, sb, on_json, f, &err), 0);
     fake_lose(f->backend, sb->id, "gone");
-    assert_int_equal(f->calls, 1);
+    wait_call(f);
     assert_int_equal(f->err.code, ERR_NOT_FOUND);
-    f->calls = 0;
     f->backend->info = FAKE_OK;
 
     sb = claimed(f, "alice", "v");
@@ -571,7 +716,11 @@ int main(void)
         T(failing_removal_is_told_and_tried_again),
         T(removing_all_counts_what_stays),
         T(adoption_rebuilds_the_table),
-        T(adoption_removes_what_does_not_say_who_it_is),
+        T(adoption_keeps_what_does_not_say_whose_it_is),
+        T(adoption_leaves_alone_what_obeys_another_key),
+        T(a_broken_claim_is_made_again_as_the_same),
+        T(a_claim_that_came_second_learns_whose_it_is),
+        T(thousands_wait_for_one_removal),
         T(describe_asks_the_runner),
         T(list_filters_and_pages),
         T(bad_list_queries_are_named),
