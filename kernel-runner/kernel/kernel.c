@@ -6,6 +6,7 @@
 #include "kernel-runner/kernel/kernel.h"
 
 #include "kernel-runner/kernel/kernel_process.h"
+#include "kernel-runner/kernel/leftovers.h"
 #include "kernel-runner/kernel/proc_table.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
@@ -15,6 +16,7 @@
 #include "lib/crypto/crypto.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <string.h>
 #include <utlist.h>
 
@@ -28,6 +30,12 @@ struct kernel_wait {
     struct kernel_wait *prev, *next;
 };
 
+/* Clearing what a process left; outlives the kernel when that is freed. */
+struct kernel_clearing {
+    struct leftovers leftovers;
+    struct kernel *kernel; /* NULL: nobody waits any more */
+};
+
 struct kernel {
     struct loop *loop;
     struct jp_context *jupyter;
@@ -36,6 +44,7 @@ struct kernel {
     char *cwd;
     json_t *env;
     size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
+    bool (*was_oom)(void *ctx);
     void *others_ctx;
     struct kernel_listener *listeners;
     struct kernel_listener *told_next; /* where telling goes on, so that listeners may leave */
@@ -45,6 +54,8 @@ struct kernel {
     unsigned generation;
     int64_t execution_count;
     struct kernel_proc *proc;
+    struct kernel_death death;        /* of the process that ended, while its remains are cleared */
+    struct kernel_clearing *clearing; /* NULL: none is under way */
     bool oom;
     bool wanted_stop;
     bool final; /* no process follows the one that ends */
@@ -369,11 +380,13 @@ static bool too_many_deaths(struct kernel *k)
     return now - oldest <= KERNEL_DEATHS_WINDOW_MS;
 }
 
-static void sweep(struct kernel *k, pid_t dead)
+/* Returns how many other kernels live. */
+static size_t sweep(struct kernel *k, pid_t dead)
 {
     pid_t keep[LIMIT_KERNELS];
     size_t n = k->others ? k->others(k->others_ctx, k, keep, ARRAY_LEN(keep)) : 0;
     proc_sweep(k->cfg->is_init, dead, keep, n);
+    return n;
 }
 
 static void next_process(struct kernel *k, bool give_up)
@@ -387,24 +400,70 @@ static void next_process(struct kernel *k, bool give_up)
     move(k, !give_up && spawn(k) ? KERNEL_EV_EXIT : KERNEL_EV_GIVE_UP);
 }
 
-static void on_proc_ended(void *ctx, const struct loop_exit *exit)
+/* All that it left is gone: the next one may start. */
+static void after_process(struct kernel *k)
 {
-    struct kernel *k = ctx;
-    struct kernel_death death = {.wanted = k->wanted_stop && !k->oom,
-                                 .oom = k->oom,
-                                 .signal = exit->signal,
-                                 .exit_code = exit->exit_code,
-                                 .generation = k->generation};
-    if (!death.wanted)
-        keep_words(k, exit);
-    pid_t dead = kernel_proc_pid(k->proc);
+    struct kernel_death death = k->death;
     k->proc = kernel_proc_free(k->proc);
     bool give_up = k->final || !k->ever_ready || (!death.wanted && too_many_deaths(k));
     k->ended = k->final;
     k->oom = k->wanted_stop = k->final = false;
-    sweep(k, dead);
     next_process(k, give_up);
     tell(k, tell_down, &death);
+}
+
+static void clearing_run(void *ctx)
+{
+    leftovers_clear(&((struct kernel_clearing *)ctx)->leftovers);
+}
+
+static void clearing_done(void *ctx)
+{
+    struct kernel_clearing *c = ctx;
+    struct kernel *k = c->kernel;
+    free(c);
+    if (!k)
+        return;
+    k->clearing = NULL;
+    after_process(k);
+}
+
+/*
+ * Before the next process starts, so that nothing of that one can be taken for the dead one's; on
+ * the pool, as there may be much. Where the pool is full it is left to the next death.
+ */
+static bool start_clearing(struct kernel *k, size_t n_others)
+{
+    if (!k->cfg->is_init)
+        return false;
+    struct kernel_clearing *c = MEM_NEW(struct kernel_clearing);
+    c->kernel = k;
+    c->leftovers.all = n_others == 0;
+    clock_gettime(CLOCK_REALTIME, &c->leftovers.before);
+    if (loop_work(k->loop, clearing_run, clearing_done, c, NULL) < 0) {
+        log_event(LOG_WARN, "memory_not_cleared", "kernel", k->id, NULL);
+        free(c);
+        return false;
+    }
+    k->clearing = c;
+    return true;
+}
+
+static void on_proc_ended(void *ctx, const struct loop_exit *exit)
+{
+    struct kernel *k = ctx;
+    if (!k->wanted_stop && exit->signal == SIGKILL && k->was_oom && k->was_oom(k->others_ctx))
+        k->oom = true;
+    k->death = (struct kernel_death){.wanted = k->wanted_stop && !k->oom,
+                                     .oom = k->oom,
+                                     .signal = exit->signal,
+                                     .exit_code = exit->exit_code,
+                                     .generation = k->generation};
+    if (!k->death.wanted)
+        keep_words(k, exit);
+    size_t n_others = sweep(k, kernel_proc_pid(k->proc));
+    if (!start_clearing(k, n_others))
+        after_process(k);
 }
 
 void kernel_death_describe(const struct kernel_death *d, char out[KERNEL_DEATH_SIZE])
@@ -539,6 +598,7 @@ struct kernel *kernel_new(const struct kernel_start *start)
     k->cwd = mem_dup_str(start->cwd);
     k->env = start->env ? json_copy(start->env) : json_object();
     k->others = start->others;
+    k->was_oom = start->was_oom;
     k->others_ctx = start->others_ctx;
     k->generation = 1;
     k->state = KERNEL_STARTING;
@@ -561,6 +621,8 @@ struct kernel *kernel_free(struct kernel *k)
         return NULL;
     tell(k, tell_gone, NULL);
     pid_t pid = k->proc ? kernel_proc_pid(k->proc) : 0;
+    if (k->clearing)
+        k->clearing->kernel = NULL;
     kernel_proc_free(k->proc);
     if (pid)
         sweep(k, pid);

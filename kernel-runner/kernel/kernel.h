@@ -62,6 +62,7 @@ struct kernel_start {
     json_t *env;     /* borrowed; object of strings, or NULL */
     /* The processes of other kernels, which a sweep after a death must spare; fills at most max. */
     size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
+    bool (*was_oom)(void *ctx); /* has the system just killed a process for want of memory? */
     void *others_ctx;
 };
 
