@@ -16,6 +16,7 @@
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@
 #include <sys/resource.h>
 
 #define DRAIN_MS 3000
+#define POD_ROOM MIB(32) /* of a pod's limit, kept for the runner: kernels are ended below it */
 
 struct program {
     struct loop *loop;
@@ -33,6 +35,7 @@ struct program {
     struct serve *serve;
     struct loop_signals *signals;
     struct loop_timer *drain;
+    struct mem_cgroup *cgroup; /* NULL: there is none */
     bool ending;
 };
 
@@ -74,6 +77,39 @@ static void on_signal(void *ctx, const struct signalfd_siginfo *info)
     end(p, "signal");
 }
 
+/*
+ * What holds the memory of kernels: the cgroup that the controller made, the pod's, or the watchdog
+ * alone. Where that sees only what descends from kernels, a limit of each process stands beside it.
+ */
+static int hold_memory(struct program *p, struct runner_cfg *cfg, struct err *err)
+{
+    const struct runner_conf *c = &p->conf;
+    int r = 0;
+    if (c->cgroup)
+        r = mem_cgroup_new(&p->cgroup, c->cgroup, c->cgroup_read_fds, err);
+    else if (getpid() == 1)
+        p->cgroup = mem_cgroup_of_pod("/sys/fs/cgroup");
+    if (r == 0 && c->cgroup_join_fds)
+        r = mem_cgroup_parse_fds(c->cgroup_join_fds, cfg->kernel.join, ARRAY_LEN(cfg->kernel.join),
+                                 &cfg->kernel.n_join, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < cfg->kernel.n_join; i++)
+        if (fcntl(cfg->kernel.join[i], F_SETFD, FD_CLOEXEC) < 0)
+            return err_errno(err, "--cgroup-join-fds: %d", cfg->kernel.join[i]);
+    cfg->cgroup = p->cgroup;
+    cfg->kernel.memory_bytes = p->cgroup || getpid() == 1 ? 0 : c->memory;
+    uint64_t pod = p->cgroup ? mem_cgroup_limit(p->cgroup) : 0;
+    if (pod > POD_ROOM && c->memory > pod - POD_ROOM)
+        cfg->memory_bytes = pod - POD_ROOM;
+    log_event(LOG_INFO, "memory_held_by", "memory",
+              !c->memory  ? "nothing"
+              : p->cgroup ? mem_cgroup_name(p->cgroup)
+                          : "watchdog",
+              NULL);
+    return 0;
+}
+
 static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
 {
     const struct runner_conf *c = &p->conf;
@@ -86,7 +122,6 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
     cfg->kernel = (struct kernel_cfg){.python = c->python,
                                       .run_dir = c->run_dir,
                                       .cwd = c->files,
-                                      .memory_bytes = c->memory,
                                       .pids = (unsigned)c->pids,
                                       .start_timeout_ms = c->start_timeout,
                                       .is_init = getpid() == 1};
@@ -101,6 +136,9 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
     cfg->idle_counts_connections = c->idle_counts_connections;
     cfg->on_expired = on_expired;
     cfg->ctx = p;
+    int r = hold_memory(p, cfg, err);
+    if (r < 0)
+        return r;
     return serve_open_spill(c->spill_fd, c->spill_dir, &cfg->spill_dir_fd, err);
 }
 
@@ -127,6 +165,7 @@ static void stop(struct program *p)
 {
     serve_free(p->serve);
     runner_free(p->runner);
+    mem_cgroup_free(p->cgroup);
     loop_signals_free(p->signals);
     loop_timer_free(p->drain);
     loop_free(p->loop);

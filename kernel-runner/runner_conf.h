@@ -4,6 +4,7 @@
 /* The options of caesarion-runner; the table in runner_conf.c says what each is for. */
 struct runner_conf {
     char *id, *listen, *token_hash, *files, *run_dir, *python, *spill_dir, *log_level;
+    char *cgroup, *cgroup_join_fds, *cgroup_read_fds;
     int64_t listen_fd, ready_fd, spill_fd;
     uint64_t memory, files_max, output_limit, output_total, log_max;
     int64_t pids;

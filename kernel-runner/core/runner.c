@@ -312,7 +312,8 @@ static int start(struct runner *r, struct err *err)
     struct kernel_table_cfg table = {.loop = r->loop,
                                      .jupyter = r->jupyter,
                                      .kernel = &r->cfg.kernel,
-                                     .memory_bytes = cfg->memory_bytes};
+                                     .memory_bytes = cfg->memory_bytes,
+                                     .cgroup = cfg->cgroup};
     memcpy(table.sandbox_id, cfg->id, sizeof(table.sandbox_id));
     e = kernel_table_new(&r->kernels, &table, err);
     if (e < 0)

@@ -16,9 +16,10 @@ struct runner_cfg {
     const char *files_dir;
     uint64_t files_max_bytes;
     uint64_t memory_bytes;
-    uint64_t output_bytes;       /* per execution */
-    uint64_t total_output_bytes; /* per sandbox */
-    int spill_dir_fd;            /* taken over; -1: none */
+    const struct mem_cgroup *cgroup; /* borrowed; NULL: memory is counted by the watchdog */
+    uint64_t output_bytes;           /* per execution */
+    uint64_t total_output_bytes;     /* per sandbox */
+    int spill_dir_fd;                /* taken over; -1: none */
     int64_t exec_timeout_ms, idle_timeout_ms, unclaimed_timeout_ms;
     bool idle_counts_connections;                   /* attached clients keep it from idling out */
     void (*on_expired)(void *ctx, const char *why); /* the sandbox's time is over */

@@ -1,5 +1,6 @@
 #pragma once
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -10,7 +11,9 @@ struct kernel_cfg {
     const char *run_dir;   /* private directories are made in it, one per kernel process */
     const char *cwd;       /* working directory unless the kernel names another: the files root */
     uint64_t memory_bytes; /* RLIMIT_DATA of a kernel; 0: none */
-    unsigned pids;         /* RLIMIT_NPROC; 0: none */
+    int join[3];           /* cgroup.procs of the cgroups of kernels: each moves itself there */
+    size_t n_join;
+    unsigned pids;            /* RLIMIT_NPROC; 0: none */
     int64_t start_timeout_ms; /* from exec to the kernel's first answer */
     bool is_init;             /* the runner is PID 1 of its namespace */
 };

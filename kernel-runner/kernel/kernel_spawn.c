@@ -176,9 +176,29 @@ __attribute__((noreturn)) static void child_fail(int fd)
     _exit(n == (ssize_t)sizeof(e) ? 127 : 126);
 }
 
+/*
+ * Into the cgroups of kernels, before anything is allocated here. And where the whole host or pod
+ * runs out of memory, kernels go before the runner.
+ */
+static int child_place(const struct kernel_cfg *cfg)
+{
+    for (size_t i = 0; i < cfg->n_join; i++)
+        if (write(cfg->join[i], "0", 1) < 0)
+            return -1;
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = write(fd, "1000", 4);
+        close(fd);
+        return n < 0 ? -1 : 0;
+    }
+    return 0;
+}
+
 __attribute__((noreturn)) static void child(const struct kernel_spawn *s, char *const *argv,
                                             char *const *envp, int null_fd, int out_fd, int err_fd)
 {
+    if (child_place(s->cfg) < 0)
+        child_fail(err_fd);
     setsid();
     child_signals();
     if (!s->cfg->is_init)

@@ -1,26 +1,12 @@
-/*
- * The list of kernels, and the watchdog over the memory of all processes: cheap by default (RSS
- * from /proc/PID/stat is an upper bound of PSS), exact only when that bound is over the limit.
- *
- * The runner's own memory counts above what it needs for itself: a kernel can make it grow without
- * bounds, as ZeroMQ gathers a message of any number of frames before it hands over the first. With
- * the kernel its connection goes, and with that what was gathered.
- */
+/* The list of kernels, and what the watchdog over their memory asks of it. */
 #include "kernel-runner/kernel/kernel_table.h"
 
-#include "kernel-runner/kernel/proc_table.h"
 #include "lib/api/limits.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 
-#include <malloc.h>
+#include <inttypes.h>
 #include <string.h>
-
-#define WATCH_BUSY_MS 100
-#define WATCH_IDLE_MS 1000
-/* A sanitizer holds freed memory back. */
-#define OWN_BYTES    (CAESARION_SANITIZED ? MIB(512) : MIB(64))
-#define OWN_GRACE_MS 2000 /* ZeroMQ closes a dead kernel's connection in its own time */
 
 struct kernel_table {
     struct kernel_table_cfg cfg;
@@ -28,117 +14,78 @@ struct kernel_table {
     size_t len;
     unsigned next_number;
     json_t *env;
-    struct loop_timer *watch;
-    int64_t watch_ms;
-    int64_t own_grace_end_ms;
+    struct mem_watch *watch; /* NULL: no limit of memory */
 };
 
-static bool any_busy(const struct kernel_table *t)
+/* ---- for the watchdog ---- */
+
+static bool any_busy(void *ctx)
 {
+    const struct kernel_table *t = ctx;
     for (size_t i = 0; i < t->len; i++)
-        if (kernel_state(t->items[i]) == KERNEL_BUSY)
+        if (kernel_state(t->items[i]) != KERNEL_IDLE)
             return true;
     return false;
 }
 
-static struct kernel *owner_of(const struct kernel_table *t, const struct proc_table *procs,
-                               pid_t pid, size_t *ret_index)
+static size_t watched(void *ctx, struct mem_root *out, size_t max)
 {
-    for (size_t i = 0; i < t->len; i++) {
-        pid_t root = kernel_pid(t->items[i]);
-        if (root && proc_table_descends(procs, pid, root)) {
-            *ret_index = i;
-            return t->items[i];
-        }
+    const struct kernel_table *t = ctx;
+    size_t n = 0;
+    for (; n < t->len && n < max; n++) {
+        const struct kernel *k = t->items[n];
+        out[n] = (struct mem_root){.generation = kernel_generation(k), .pid = kernel_pid(k)};
+        memcpy(out[n].id, kernel_id(k), strlen(kernel_id(k)) + 1);
     }
-    return NULL;
+    return n;
 }
 
-/* What nobody owns any more (daemons) counts against the sandbox, and to the main kernel. */
-static void kill_largest(struct kernel_table *t, const struct proc_table *procs, uint64_t total)
+static bool kill_watched(void *ctx, const struct mem_root *whom, uint64_t bytes)
 {
-    uint64_t used[LIMIT_KERNELS] = {0};
-    for (size_t i = 0; i < procs->len; i++) {
-        size_t index = 0;
-        owner_of(t, procs, procs->entries[i].pid, &index);
-        used[index] += procs->entries[i].rss_bytes;
-    }
-    size_t worst = 0;
-    for (size_t i = 1; i < t->len; i++)
-        if (used[i] > used[worst])
-            worst = i;
+    struct kernel *k = kernel_table_find(ctx, whom->id);
     char text[32];
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)total);
-    log_event(LOG_WARN, "memory_limit", "kernel", kernel_id(t->items[worst]), "bytes", text, NULL);
-    kernel_kill_oom(t->items[worst]);
-}
-
-static bool counts(const struct kernel_table *t, const struct proc_table *procs,
-                   const struct proc_entry *e)
-{
-    if (e->pid == getpid())
+    if (!k || kernel_generation(k) != whom->generation || kernel_pid(k) == 0)
         return false;
-    if (t->cfg.kernel->is_init)
-        return true;
-    size_t index;
-    return owner_of(t, procs, e->pid, &index) != NULL;
+    snprintf(text, sizeof(text), "%" PRIu64, bytes);
+    log_event(LOG_WARN, "memory_limit", "kernel", kernel_id(k), "bytes", text, NULL);
+    kernel_kill_oom(k);
+    return true;
 }
 
-/* What the kernels made this process hold. */
-static uint64_t own_bytes(const struct kernel_table *t)
+static bool was_oom(void *ctx)
 {
-    if (proc_own_bytes() <= OWN_BYTES || loop_now_ms(t->cfg.loop) < t->own_grace_end_ms)
-        return 0;
-    malloc_trim(0);
-    uint64_t own = proc_own_bytes();
-    return own > OWN_BYTES ? own - OWN_BYTES : 0;
-}
-
-static void check_memory(struct kernel_table *t)
-{
-    struct proc_table procs;
-    proc_table_read(&procs);
-    uint64_t own = own_bytes(t), bound = own, exact = own;
-    for (size_t i = 0; i < procs.len; i++)
-        if (counts(t, &procs, &procs.entries[i]))
-            bound += procs.entries[i].rss_bytes;
-    if (bound > t->cfg.memory_bytes) {
-        for (size_t i = 0; i < procs.len; i++)
-            if (counts(t, &procs, &procs.entries[i]))
-                exact += proc_pss_bytes(&procs.entries[i]);
-        if (exact > t->cfg.memory_bytes && t->len > 0) {
-            t->own_grace_end_ms = loop_now_ms(t->cfg.loop) + OWN_GRACE_MS;
-            kill_largest(t, &procs, exact);
-        }
-    }
-    proc_table_done(&procs);
-}
-
-static void on_watch(void *ctx)
-{
-    struct kernel_table *t = ctx;
-    check_memory(t);
-    t->watch_ms = any_busy(t) ? WATCH_BUSY_MS : WATCH_IDLE_MS;
-    loop_timer_start(t->watch, t->watch_ms, 0);
+    const struct kernel_table *t = ctx;
+    return t->watch && mem_watch_was_oom(t->watch);
 }
 
 void kernel_table_hurry(struct kernel_table *t)
 {
-    if (t->watch && t->watch_ms != WATCH_BUSY_MS) {
-        t->watch_ms = WATCH_BUSY_MS;
-        loop_timer_start(t->watch, WATCH_BUSY_MS, 0);
-    }
+    mem_watch_hurry(t->watch);
 }
+
+static struct mem_watch *watch_new(struct kernel_table *t)
+{
+    struct mem_watch_cfg cfg = {.loop = t->cfg.loop,
+                                .cgroup = t->cfg.cgroup,
+                                .limit_bytes = t->cfg.memory_bytes,
+                                .is_init = t->cfg.kernel->is_init,
+                                .files = {t->cfg.kernel->cwd, "/tmp", "/run"},
+                                .busy = any_busy,
+                                .roots = watched,
+                                .kill = kill_watched,
+                                .ctx = t};
+    return mem_watch_new(&cfg);
+}
+
+/* ---- the list ---- */
 
 int kernel_table_new(struct kernel_table **ret, const struct kernel_table_cfg *cfg, struct err *err)
 {
     struct kernel_table *t = MEM_NEW(struct kernel_table);
     t->cfg = *cfg;
     t->env = json_object();
-    if (cfg->memory_bytes) {
-        t->watch = loop_timer_new(cfg->loop, on_watch, t);
-        loop_timer_start(t->watch, WATCH_BUSY_MS, 0);
-    }
+    if (cfg->memory_bytes)
+        t->watch = watch_new(t);
     *ret = t;
     return 0;
 }
@@ -149,7 +96,7 @@ struct kernel_table *kernel_table_free(struct kernel_table *t)
         return NULL;
     while (t->len)
         kernel_free(t->items[--t->len]);
-    loop_timer_free(t->watch);
+    mem_watch_free(t->watch);
     json_decref(t->env);
     free(t);
     return NULL;
@@ -187,6 +134,7 @@ int kernel_table_add(struct kernel_table *t, const char *cwd, json_t *env, struc
                                  .cwd = cwd,
                                  .env = all,
                                  .others = others,
+                                 .was_oom = was_oom,
                                  .others_ctx = t};
     struct kernel *k = kernel_new(&start);
     t->items[t->len++] = k;

@@ -1,10 +1,11 @@
 #pragma once
 #include "kernel-runner/kernel/kernel.h"
+#include "kernel-runner/kernel/mem_watch.h"
 
 /*
  * The kernels of this sandbox: number 0 is the main one, at most LIMIT_KERNELS in all; numbers of
- * further ones are not used again. Also their shared memory watchdog: when the processes of the
- * namespace hold more than `memory_bytes` together, the kernel with the largest part is killed.
+ * further ones are not used again. When they hold more than `memory_bytes` together, the one with
+ * the largest part is killed (mem_watch.h).
  */
 struct kernel_table;
 
@@ -14,6 +15,7 @@ struct kernel_table_cfg {
     const struct kernel_cfg *kernel;
     char sandbox_id[ID_SANDBOX_SIZE]; /* kernel ids derive from it */
     uint64_t memory_bytes;            /* 0: no watchdog */
+    const struct mem_cgroup *cgroup;  /* what counts memory; NULL: the watchdog does */
 };
 
 int kernel_table_new(struct kernel_table **ret, const struct kernel_table_cfg *cfg,

@@ -103,16 +103,16 @@ bool proc_table_descends(const struct proc_table *t, pid_t pid, pid_t root)
     return false;
 }
 
-uint64_t proc_pss_bytes(const struct proc_entry *e)
+uint64_t proc_page_tables_bytes(pid_t pid)
 {
-    char path[64], text[2048];
-    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)e->pid);
+    char path[64], text[4096];
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
     if (read_small(path, text, sizeof(text)) <= 0)
-        return e->rss_bytes;
-    const char *p = strstr(text, "\nPss:");
+        return 0;
+    const char *p = strstr(text, "\nVmPTE:");
     unsigned long long kib = 0;
-    if (!p || sscanf(p, "\nPss: %llu kB", &kib) != 1)
-        return e->rss_bytes;
+    if (!p || sscanf(p, "\nVmPTE: %llu kB", &kib) != 1)
+        return 0;
     return kib * 1024;
 }
 

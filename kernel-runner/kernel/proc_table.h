@@ -24,8 +24,7 @@ void proc_table_read(struct proc_table *t); /* empty when /proc cannot be read *
 void proc_table_done(struct proc_table *t);
 /* Is `pid` the process `root` or a descendant of it (by parent, or by session)? */
 bool proc_table_descends(const struct proc_table *t, pid_t pid, pid_t root);
-/* Proportional memory of one process from smaps_rollup, or its RSS where that is not readable. */
-uint64_t proc_pss_bytes(const struct proc_entry *e);
+uint64_t proc_page_tables_bytes(pid_t pid); /* 0 when it is gone */
 
 /* Memory of this process that is no file's. */
 uint64_t proc_own_bytes(void);

@@ -130,7 +130,7 @@ static void memory_of_this_process(void **state)
             continue;
         seen = true;
         assert_true(t.entries[i].rss_bytes > 0);
-        assert_true(proc_pss_bytes(&t.entries[i]) > 0);
+        assert_true(proc_page_tables_bytes(t.entries[i].pid) > 0);
         assert_int_equal(t.entries[i].ppid, getppid());
     }
     assert_true(seen);
