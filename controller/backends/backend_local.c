@@ -227,6 +227,20 @@ static int check_isolation(const struct local_host *h, struct err *err)
                    words);
 }
 
+/* What holds memory and CPU: one line, since what is promised depends on it. */
+static void learn_cgroups(struct local_host *h)
+{
+    struct err why = {0};
+
+    local_cgroups_find(&h->cgroups, &why);
+    const char *memory = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_MEMORY);
+    const char *pids = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_PIDS);
+    const char *cpu = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_CPU);
+    log_event(LOG_INFO, "memory_held_by", "memory", memory ? memory : "watchdog", "pids",
+              pids ? pids : "rlimit", "cpu", cpu ? cpu : "nice", "reason",
+              memory && pids && cpu ? NULL : why.text, NULL);
+}
+
 /* What no folder shown to sandboxes may hold: our own state and the user's home. */
 static int find_python(struct local_backend *b, const char *const *allowed, struct err *err)
 {
@@ -276,6 +290,7 @@ static int learn_host(struct local_backend *b, const char *const *python_paths, 
     h->network_host = cfg->network_host;
     h->is_root = geteuid() == 0;
     h->files_bytes = cfg->files_max_bytes;
+    h->memory_bytes = cfg->memory_bytes;
     local_host_tops(h);
     int r = check_dirs(cfg, err);
     if (r == 0)
@@ -288,6 +303,8 @@ static int learn_host(struct local_backend *b, const char *const *python_paths, 
         warn_of_left_out(h->python);
     if (r == 0 && h->isolated)
         r = check_isolation(h, err);
+    if (r == 0 && h->isolated)
+        learn_cgroups(h);
     return r;
 }
 

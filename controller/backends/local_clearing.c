@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include "controller/backends/local_backend.h"
+#include "controller/backends/local_cgroup.h"
 #include "controller/backends/local_dir.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -40,7 +41,10 @@ static void work(void *ctx)
 {
     struct local_clearing *c = ctx;
 
-    c->failed = local_dir_remove(&c->dir);
+    /* A cgroup that is still busy keeps the folder, which names it: the next start clears it. */
+    c->failed = local_cgroup_remove(&c->dir);
+    if (c->failed == 0)
+        c->failed = local_dir_remove(&c->dir);
 }
 
 static void work_done(void *ctx)

@@ -12,9 +12,6 @@
 
 #include "lib/base/mem.h"
 
-#define RUN_BYTES MIB(64) /* connection files, caches and the temporary files of kernels */
-#define SHM_BYTES MIB(64) /* as containers have it */
-
 void local_host_tops(struct local_host *h)
 {
     static const char *const names[] = {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"};
@@ -39,10 +36,21 @@ void local_host_tops(struct local_host *h)
             h->masks[h->n_masks++] = of_host[i];
 }
 
+uint64_t local_shm_bytes(const struct local_host *h)
+{
+    return h->memory_bytes ? h->memory_bytes : h->files_bytes;
+}
+
+uint64_t local_files_bytes(const struct local_host *h)
+{
+    return 2 * h->files_bytes + LOCAL_RUN_BYTES;
+}
+
 void local_host_done(struct local_host *h)
 {
     for (size_t i = 0; i < h->n_tops; i++)
         free(h->top_targets[i]);
+    local_cgroups_done(&h->cgroups);
     local_python_free(h->python);
     free(h->bwrap);
     free(h->runner);
@@ -159,8 +167,8 @@ static int add_bwrap_args(struct local_launch *l, const struct local_host *h, st
     struct local_bwrap b = {.network_host = h->network_host,
                             .files_bytes = h->files_bytes,
                             .tmp_bytes = h->files_bytes,
-                            .run_bytes = RUN_BYTES,
-                            .shm_bytes = SHM_BYTES,
+                            .run_bytes = LOCAL_RUN_BYTES,
+                            .shm_bytes = local_shm_bytes(h),
                             .env = env,
                             .n_env = list_env(env),
                             .tops = h->tops,

@@ -1,5 +1,6 @@
 #pragma once
 #include "controller/backends/local_bwrap.h"
+#include "controller/backends/local_cgroup.h"
 #include "controller/backends/local_etc.h"
 #include "controller/backends/local_python.h"
 #include "controller/backends/local_spawn.h"
@@ -11,6 +12,7 @@
 /* Where the runner stands inside a bubblewrap sandbox. */
 #define LOCAL_RUNNER_INSIDE "/caesarion-runner"
 #define LOCAL_ARGV_MAX      72
+#define LOCAL_RUN_BYTES     MIB(64) /* /run: connection files, caches, temporary files of kernels */
 
 /* What was learnt about this host at the start. */
 struct local_host {
@@ -21,7 +23,8 @@ struct local_host {
     char *runner; /* outside */
     struct local_python *python;
     struct local_uid_window uids; /* when isolated and root */
-    uint64_t files_bytes;
+    struct local_cgroups cgroups; /* when isolated */
+    uint64_t files_bytes, memory_bytes;
     char *top_targets[8]; /* links of the host's root into /usr */
     struct local_bwrap_link tops[8];
     size_t n_tops;
@@ -50,6 +53,10 @@ struct local_launch {
 /* Reads the links and folders of the host's root, and what its /proc has. */
 void local_host_tops(struct local_host *h);
 void local_host_done(struct local_host *h);
+/* /dev/shm: all the memory there is, which it counts against; libraries fill a small one. */
+uint64_t local_shm_bytes(const struct local_host *h);
+/* What the file systems of a sandbox may hold, which does not count as its memory. */
+uint64_t local_files_bytes(const struct local_host *h);
 
 /*
  * Prepares the command (ended by NULL, argv[0] as seen inside) to run in a sandbox, as `uid` when

@@ -19,7 +19,7 @@
 #include "controller/backends/local_stage.h"
 #include "lib/base/cleanup.h"
 
-enum { STEP_DESCRIPTORS = 100, STEP_KEYRING, STEP_CWD, STEP_EXEC };
+enum { STEP_DESCRIPTORS = 100, STEP_KEYRING, STEP_CGROUP, STEP_CWD, STEP_EXEC };
 
 struct failure {
     int step;
@@ -94,6 +94,9 @@ __attribute__((noreturn)) static void child_run(const struct child *c)
     child_signals();
     umask(022);
     setrlimit(RLIMIT_CORE, &no_core);
+    for (size_t i = 0; i < s->n_enter; i++)
+        if (write(s->enter[i], "0", 1) < 0)
+            child_fail(c->failure_fd, STEP_CGROUP, 0);
     if (dup2(c->null_fd, 0) < 0 || dup2(s->output_fd, 1) < 0 || dup2(s->output_fd, 2) < 0 ||
         child_close(c->keep, c->n_keep) < 0)
         child_fail(c->failure_fd, STEP_DESCRIPTORS, 0);
@@ -193,6 +196,8 @@ static int explain(const struct failure *f, const struct local_spawn *s, struct 
                        f->error == EDQUOT ? " (each sandbox of one user needs a key: raise the "
                                             "sysctl kernel.keys.maxkeys)"
                                           : "");
+    case STEP_CGROUP:
+        return err_set(err, ERR_SANDBOX_FAILED, "its cgroup cannot be entered: %s", words);
     case STEP_CWD:
         return err_set(err, ERR_SANDBOX_FAILED, "%s cannot be entered: %s", s->cwd, words);
     case STEP_EXEC:

@@ -14,10 +14,12 @@ struct local_stage;
 struct local_spawn {
     const char *const *argv; /* argv[0] is the absolute path; ended by NULL */
     const char *const *envp;
-    int output_fd;   /* becomes 1 and 2 */
-    const int *keep; /* inherited under their own numbers (> 2); every other is closed */
-    size_t n_keep;   /* at most LOCAL_KEEP_MAX */
-    const char *cwd; /* NULL: the controller's */
+    int output_fd;    /* becomes 1 and 2 */
+    const int *keep;  /* inherited under their own numbers (> 2); every other is closed */
+    size_t n_keep;    /* at most LOCAL_KEEP_MAX */
+    const char *cwd;  /* NULL: the controller's */
+    const int *enter; /* cgroup.procs of the cgroups it is put into, before anything else */
+    size_t n_enter;
     const struct local_stage *stage; /* NULL: stays who we are */
 };
 

@@ -77,9 +77,30 @@ static const char *number(struct command *c, uint64_t n, const char *unit)
     return out;
 }
 
+/* "7,8,9" */
+static const char *number_list(struct command *c, const int *fds, size_t n)
+{
+    char *out = c->text + c->used;
+
+    for (size_t i = 0; i < n; i++)
+        c->used += (size_t)snprintf(c->text + c->used, sizeof(c->text) - c->used, "%s%d",
+                                    i ? "," : "", fds[i]);
+    c->used++;
+    return out;
+}
+
+static void put_cgroup(struct command *c, const struct local_cgroup *g)
+{
+    if (g->version == LOCAL_CGROUP_NONE)
+        return;
+    put(c, "--cgroup", g->version == LOCAL_CGROUP_V1 ? "v1" : "v2");
+    put(c, "--cgroup-join-fds", number_list(c, g->join, g->n_trees));
+    put(c, "--cgroup-read-fds", number_list(c, g->reads, g->n_reads));
+}
+
 static void build_command(struct command *c, const struct local_sandbox *sb,
                           const struct sandbox_backend_spec *spec, const int *fds,
-                          const char *files)
+                          const struct local_cgroup *cgroup, const char *files)
 {
     const struct local_backend *b = sb->backend;
     const struct backend_local_cfg *cfg = &b->cfg;
@@ -105,26 +126,50 @@ static void build_command(struct command *c, const struct local_sandbox *sb,
     put(c, "--start-timeout", number(c, (uint64_t)MAX(spec->deadline_ms * 5 / 6, 1), "ms"));
     put(c, "--log-level", cfg->log_level);
     put(c, "--log-max", number(c, LOCAL_LOG_MAX, ""));
+    put_cgroup(c, cgroup);
     if (cfg->idle_counts_connections)
         c->argv[c->n++] = "--idle-counts-connections";
     c->argv[c->n] = NULL;
 }
 
 static int fork_runner(struct local_sandbox *sb, const struct sandbox_backend_spec *spec,
-                       const int *fds, int log_fd, pid_t *ret_pid, struct err *err)
+                       const int fds[3], const struct local_cgroup *cgroup, int log_fd,
+                       pid_t *ret_pid, struct err *err)
 {
     _cleanup_(freep) char *files = mem_printf("%s/files", sb->dir.path);
     struct command command = {.n = 0};
+    int keep[3 + LOCAL_CGROUP_TREES + LOCAL_CGROUP_READS];
+    size_t n = 0;
 
-    build_command(&command, sb, spec, fds, files);
-    int r = local_launch_new(&sb->launch, &sb->backend->host, sb->meta.uid, command.argv, fds, 3,
+    for (size_t i = 0; i < 3; i++)
+        keep[n++] = fds[i];
+    for (size_t i = 0; i < cgroup->n_trees; i++)
+        keep[n++] = cgroup->join[i];
+    for (size_t i = 0; i < cgroup->n_reads; i++)
+        keep[n++] = cgroup->reads[i];
+    build_command(&command, sb, spec, fds, cgroup, files);
+    int r = local_launch_new(&sb->launch, &sb->backend->host, sb->meta.uid, command.argv, keep, n,
                              files, err);
     if (r < 0)
         return r;
     sb->launch->spawn.output_fd = log_fd;
+    sb->launch->spawn.enter = cgroup->enter;
+    sb->launch->spawn.n_enter = cgroup->n_trees;
     r = local_spawn(&sb->launch->spawn, ret_pid, &sb->failure_fd, err);
+    sb->launch->spawn.enter = NULL;
+    sb->launch->spawn.n_enter = 0;
     local_launch_close_fds(sb->launch);
     return r;
+}
+
+static int make_cgroup(struct local_sandbox *sb, struct local_cgroup *ret, struct err *err)
+{
+    const struct local_backend *b = sb->backend;
+    struct local_cgroup_limits limits = {.memory_bytes = b->cfg.memory_bytes,
+                                         .files_bytes = local_files_bytes(&b->host),
+                                         .pids = b->cfg.pids_max};
+
+    return local_cgroup_make(ret, &b->host.cgroups, &sb->dir, sb->id, &limits, err);
 }
 
 int local_sandbox_start(struct local_sandbox *sb, const struct sandbox_backend_spec *spec,
@@ -153,7 +198,12 @@ int local_sandbox_start(struct local_sandbox *sb, const struct sandbox_backend_s
     /* The runner's end stays blocking. */
     fcntl(ready_read, F_SETFL, O_NONBLOCK);
     int fds[] = {socket_fd, ready_write, spill_fd};
-    r = fork_runner(sb, spec, fds, log_fd, ret_pid, err);
+    struct local_cgroup cgroup;
+    r = make_cgroup(sb, &cgroup, err);
+    if (r < 0)
+        return r;
+    r = fork_runner(sb, spec, fds, &cgroup, log_fd, ret_pid, err);
+    local_cgroup_close(&cgroup);
     if (r == 0)
         sb->ready_fd = TAKE_FD(ready_read);
     return r;
