@@ -146,24 +146,19 @@ time.sleep(60)
 """
 
 
-def test_memory_that_one_process_takes_ends_in_a_memory_error(victim):
-    for _ in range(5):
-        found = victim.execute(EAT + "eat()")
-        assert (found["status"], found["error"]["ename"]) == ("error", "MemoryError"), found
-        goes_on(victim)
+def test_memory_that_one_process_takes_kills_the_kernel(victim):
+    died(victim.execute(EAT + "eat()"), signal=9, oom=True)
+    goes_on(victim, generation=2)
     assert victim.value("len(bytearray(50 << 20))") == str(50 << 20)
 
 
-def test_memory_that_code_keeps_leaves_room_for_the_next_cells(victim):
-    found = victim.execute("held = []\nwhile True: held.append(bytearray(b'x') * (1 << 20))")
-    assert (found["status"], found["error"]["ename"]) == ("error", "MemoryError"), found
-    goes_on(victim)
-    assert int(victim.value("len(held)")) > 100
-    victim.ok("del held")
+def test_address_space_that_is_not_used_is_no_memory(victim):
+    """No limit of a process stands where memory is counted: what is only reserved costs nothing."""
+    victim.ok("import mmap; m = mmap.mmap(-1, 1 << 32, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)")
     goes_on(victim)
 
 
-def test_memory_that_no_rlimit_counts_kills_the_kernel(victim):
+def test_memory_that_is_shared_kills_the_kernel(victim):
     died(victim.execute(EAT_SHARED + "eat_shared()"), signal=9, oom=True)
     goes_on(victim, generation=2)
     alone(victim)
