@@ -31,6 +31,7 @@ FLAGS = {
     "files-max": "1Gi",
     "output-limit": "256Mi",
     "python": None,
+    "python-path": None,
     "runner": None,
     "on-exit": "remove",
     "drain-timeout": "30s",

@@ -100,4 +100,5 @@ def use(ready):
     call("DELETE", box)
 
 
-main()
+if __name__ == "__main__":
+    main()
