@@ -1,28 +1,20 @@
 /*
- * Why: the controller's main road. One relay_call lives from the handler to the request's on_close;
- * within it at most one call to the runner is open at a time.
- *
- *   body   a body of up to SMALL bytes is read whole first, so that it can be sent again on
- *          another connection; a longer one streams through `in`.
- *   answer up to SMALL bytes are kept until the runner's answer is whole, so that one that breaks
- *          is still a proper error; a longer one, and every event stream, goes through `tail`.
- *   death  the sandbox's watch says why a connection broke. When it breaks before an answer the
- *          relay waits GRACE_MS for that word; without it the request is sent again, once, where
- *          that is safe (an execution's id makes it safe).
+ * Why: the controller's main road. One relay_call lives from the handler to the request's on_close:
+ * the client's body comes by `body`, what the runner says by `ask` (over as many connections as
+ * that takes), and `answer` is what the client has got of it.
  *
  * Whatever may end in on_close (an answer, a wake) is the last thing a callback does.
  */
 #include "controller/relay/relay.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <utlist.h>
 
+#include "controller/exec/runner_exec.h"
+#include "controller/relay/relay_body.h"
 #include "controller/relay/relay_head.h"
 #include "controller/relay/relay_internal.h"
-#include "controller/relay/stream_tail.h"
 #include "controller/sandbox/sandbox.h"
 #include "controller/sandbox/sandbox_spec.h"
 #include "lib/api/jupyter_api.h"
@@ -31,20 +23,10 @@
 #include "lib/base/parse.h"
 #include "lib/crypto/crypto.h"
 #include "lib/http/http.h"
-#include "lib/httpc/httpc.h"
 #include "lib/loop/loop.h"
 
-#define SMALL       KIB(64)
-#define IN_MAX      KIB(256)
-#define IN_LOW      KIB(64)
 #define TARGET_MAX  KIB(32) /* of the URL at the runner; the server's own ceiling is lower */
 #define HEADERS_MAX 24
-#define GRACE_MS    200
-#define CANCEL_MS   5000
-
-struct header {
-    char *name, *value;
-};
 
 struct relay_call {
     struct relay *relay;
@@ -52,476 +34,196 @@ struct relay_call {
     struct http_request *req;
     enum relay_kind kind;
     char id[ID_SANDBOX_SIZE];
-    char eid[ID_EXEC_MAX + 1]; /* RELAY_EXECUTE */
-    bool head;                 /* the method */
-    bool idempotent;
+    char eid[ID_EXEC_MAX + 1]; /* of RELAY_EXECUTE and RELAY_EVENTS */
+    const char *method;
 
-    /* the sandbox; watch.sandbox is NULL once it is gone, then `gone` says why */
-    struct sandbox_watch watch;
+    struct sandbox_watch watch; /* watch.sandbox is NULL once it is gone, then `gone` says why */
     struct err gone;
-    struct err broke; /* the connection, before an answer */
-    struct loop_timer
-        *timer; /* until an answer; GRACE_MS; RELAY_DRAIN_MS after the sandbox has gone */
-
-    /* to the runner */
-    char *url;
-    char *unix_path;
+    char *target;
     char *headers[HEADERS_MAX + 1];
     size_t n_headers;
-    struct httpc_call *up;
-    struct buf in;
-    bool has_body;
-    bool in_whole;   /* the client's body has come to its end */
-    bool in_discard; /* the runner answered early: the rest is read and thrown away */
-    bool in_stopped; /* on_data took less than it was given */
-    bool streams_up; /* the body streams: the request cannot be sent again once it has begun */
-    bool sent_any;   /* of a streaming body */
-    unsigned attempts;
 
-    /* from the runner */
-    int status; /* 0 until its headers are complete */
-    struct header got[HEADERS_MAX];
-    size_t n_got;
-    char *type;
-    int64_t length;
-    struct stream_tail tail;
-    bool up_over; /* the runner's answer came to its end, or broke */
-    bool cut;     /* … and cannot be mended */
-    bool recv_paused;
-    bool answered;
-    bool client_gone;
-    struct http_stream *stream;
+    struct relay_body body;
+    struct runner_ask *ask; /* NULL until the body is known */
+    enum relay_answer_state answer;
+    struct http_stream *stream; /* of a flowing answer */
 };
 
-static void send_up(struct relay_call *c);
+/* ---- the answer ---- */
 
-/* ---- the end of a call ---- */
-
-static void free_headers(struct relay_call *c)
+static bool step(struct relay_call *c, enum relay_answer_event ev)
 {
-    for (size_t i = 0; i < c->n_got; i++) {
-        free(c->got[i].name);
-        free(c->got[i].value);
-    }
-    c->n_got = 0;
-    free(c->type);
-    c->type = NULL;
-}
-
-static void on_close(void *ctx)
-{
-    struct relay_call *c = ctx;
-    httpc_cancel(c->up);
-    sandbox_watch_stop(&c->watch);
-    loop_timer_free(c->timer);
-    DL_DELETE(c->relay->calls, c);
-    c->relay->stats.open--;
-    for (size_t i = 0; i < c->n_headers; i++)
-        mem_free_secret(c->headers[i]);
-    free_headers(c);
-    free(c->url);
-    free(c->unix_path);
-    buf_done(&c->in);
-    stream_tail_done(&c->tail);
-    free(c);
+    enum relay_answer_state to;
+    if (!relay_answer_next_state(c->answer, ev, &to))
+        return false;
+    c->answer = to;
+    return true;
 }
 
 static void answer_err(struct relay_call *c, const struct err *err)
 {
-    if (c->answered)
+    if (!step(c, RELAY_ANSWER_EV_PROBLEM))
         return;
-    c->answered = true;
     if (err->code == ERR_SANDBOX_LOST)
         c->relay->stats.lost++;
-    if (c->in_stopped) {
-        c->in_stopped = false;
-        http_body_resume(c->req); /* body_data() throws the rest away now */
-    }
+    relay_body_answered(&c->body); /* what still comes of it is thrown away */
     http_answer_err(c->req, err);
 }
 
-void relay_lost_err(const struct err *gone, struct err *err)
-{
-    if (gone->code == ERR_NOT_FOUND)
-        err_set(err, ERR_SANDBOX_LOST, "the sandbox was deleted");
-    else if (gone->code != ERR_OK)
-        err_set(err, ERR_SANDBOX_LOST, "%s", gone->text);
-    else
-        err_set(err, ERR_SANDBOX_LOST,
-                "the sandbox's runner broke off the connection; its state is lost");
-}
-
-/* ---- answers ---- */
-
 static ssize_t on_pull(void *ctx, char *out, size_t max)
 {
+    _Static_assert((int)RUNNER_ASK_READ_END == (int)HTTP_PULL_END, "the same ends");
+    _Static_assert((int)RUNNER_ASK_READ_CUT == (int)HTTP_PULL_ABORT, "the same ends");
     struct relay_call *c = ctx;
-    size_t n = stream_tail_pull(&c->tail, out, max);
-    if (c->recv_paused && c->up && stream_tail_wants_more(&c->tail)) {
-        c->recv_paused = false;
-        httpc_resume_recv(c->up);
-    }
-    if (n > 0 || !c->up_over)
-        return (ssize_t)n;
-    return c->cut ? HTTP_PULL_ABORT : HTTP_PULL_END;
+    return c->ask ? runner_ask_read(c->ask, out, max) : HTTP_PULL_ABORT;
 }
 
 static void put_headers(struct relay_call *c)
 {
-    for (size_t i = 0; i < c->n_got; i++)
-        http_set_header(c->req, c->got[i].name, c->got[i].value);
-}
-
-static void answer_stream(struct relay_call *c)
-{
-    c->answered = true;
-    put_headers(c);
-    c->stream = http_answer_stream(c->req, c->status, c->type, c->length, on_pull, c);
-}
-
-static void answer_whole(struct relay_call *c)
-{
-    c->answered = true;
-    put_headers(c);
-    if (c->status == 204 || c->status == 304) {
-        http_answer_empty(c->req, c->status);
-        return;
+    struct slice name, value;
+    for (size_t at = 0; runner_ask_header(c->ask, &at, &name, &value);) {
+        _cleanup_(freep) char *text = NULL;
+        if (!relay_passes_to_client(name))
+            continue;
+        if (slice_eq_str(name, "Location")) {
+            struct buf location;
+            buf_init(&location, TARGET_MAX);
+            relay_location(&location, c->id, http_path(c->req), value);
+            text = buf_take(&location);
+        }
+        http_set_header(c->req, name.ptr, text ? text : value.ptr);
     }
-    size_t len = c->tail.buf.len;
-    http_answer_take(c->req, c->status, c->type, buf_take(&c->tail.buf), len);
 }
 
-static bool is_type(const char *type, const char *want)
-{
-    size_t n = strlen(want);
-    return type && strncasecmp(type, want, n) == 0 && (!type[n] || strchr("; \t", type[n]));
-}
-
-/* seq of the last event a reader of …/events already has. */
-static uint64_t seq_before(const struct relay_call *c)
-{
-    uint64_t seq = 0;
-    const char *text = http_query(c->req, "after");
-    if (c->kind != RELAY_EVENTS)
-        return 0;
-    if (!text)
-        text = http_header(c->req, "Last-Event-ID");
-    if (!text || parse_u64(text, 0, INT64_MAX, &seq, NULL) < 0)
-        return 0;
-    return seq;
-}
-
-static enum stream_format format_of(const struct relay_call *c)
-{
-    if (c->status != 200 || (c->kind != RELAY_EXECUTE && c->kind != RELAY_EVENTS))
-        return STREAM_RAW;
-    if (is_type(c->type, "text/event-stream"))
-        return STREAM_SSE;
-    return is_type(c->type, "application/x-ndjson") ? STREAM_NDJSON : STREAM_RAW;
-}
-
-/* Nothing can be answered before the request's own body was read. */
-static bool may_answer(const struct relay_call *c)
-{
-    return !c->answered && !c->client_gone && c->status != 0 && (!c->has_body || c->in_whole);
-}
-
-/* Answers as soon as it is known how; called whenever something changed. */
+/* As soon as it is known and the client's own body was read. */
 static void try_answer(struct relay_call *c)
 {
-    if (!may_answer(c))
+    if (c->answer != RELAY_ANSWER_KNOWN || !relay_body_is_over(&c->body))
         return;
-    if (c->head || c->tail.format != STREAM_RAW)
-        answer_stream(c);
-    else if (c->up_over && !c->cut)
-        answer_whole(c);
-    else if (c->length > (int64_t)SMALL || c->tail.buf.len > SMALL)
-        answer_stream(c);
-}
-
-/* ---- what the runner says ---- */
-
-static void up_header(void *ctx, struct slice name, struct slice value)
-{
-    struct relay_call *c = ctx;
-    if (name.len == 14 && strncasecmp(name.ptr, "Content-Length", 14) == 0) {
-        _cleanup_(freep) char *text = mem_dup_n(value.ptr, value.len);
-        uint64_t n = 0;
-        if (parse_u64(text, 0, INT64_MAX, &n, NULL) == 0)
-            c->length = (int64_t)n;
-        return;
-    }
-    if (name.len == 12 && strncasecmp(name.ptr, "Content-Type", 12) == 0) {
-        free(c->type);
-        c->type = mem_dup_n(value.ptr, value.len);
-        return;
-    }
-    if (!relay_passes_to_client(name) || c->n_got == HEADERS_MAX)
-        return;
-    struct header *h = &c->got[c->n_got++];
-    h->name = mem_dup_n(name.ptr, name.len);
-    if (name.len == 8 && strncasecmp(name.ptr, "Location", 8) == 0) {
-        struct buf location;
-        buf_init(&location, TARGET_MAX);
-        relay_location(&location, c->id, http_path(c->req), value);
-        h->value = buf_take(&location);
+    int status = runner_ask_status(c->ask);
+    bool flows = strcmp(c->method, "HEAD") == 0 || runner_ask_format(c->ask) != STREAM_RAW ||
+                 !runner_ask_is_whole(c->ask);
+    step(c, flows ? RELAY_ANSWER_EV_FLOWS : RELAY_ANSWER_EV_WHOLE);
+    put_headers(c);
+    if (flows) {
+        c->stream = http_answer_stream(c->req, status, runner_ask_type(c->ask),
+                                       runner_ask_length(c->ask), on_pull, c);
+    } else if (status == 204 || status == 304) {
+        http_answer_empty(c->req, status);
     } else {
-        h->value = mem_dup_n(value.ptr, value.len);
+        size_t len = 0;
+        char *bytes = runner_ask_take(c->ask, &len);
+        http_answer_take(c->req, status, runner_ask_type(c->ask), bytes, len);
     }
 }
 
-static void up_headers(void *ctx, int status)
+static void on_head(void *ctx)
 {
     struct relay_call *c = ctx;
-    c->status = status;
-    if (c->watch.sandbox)
-        loop_timer_stop(c->timer);
-    if (c->has_body && !c->in_whole)
-        c->in_discard = true; /* refused before it had the whole body */
-    c->tail.format = format_of(c);
-    c->tail.last_seq = seq_before(c);
-    if (c->in_discard && c->in_stopped) {
-        c->in_stopped = false;
-        buf_clear(&c->in);
-        http_body_resume(c->req);
+    if (!step(c, RELAY_ANSWER_EV_HEAD))
         return;
-    }
+    relay_body_answered(&c->body);
     try_answer(c);
 }
 
-static bool up_data(void *ctx, const char *p, size_t len)
+static void on_ready(void *ctx)
 {
     struct relay_call *c = ctx;
-    if (!stream_tail_push(&c->tail, p, len)) {
-        c->recv_paused = true;
-        return false;
-    }
-    if (c->stream && c->tail.ready > 0)
+    if (c->stream)
         http_stream_wake(c->stream);
-    else
-        try_answer(c);
-    return true;
 }
 
-static bool may_retry(const struct relay_call *c, const struct err *err)
+static void on_over(void *ctx, enum runner_ask_end end, const struct err *err)
 {
-    if (c->attempts > 1 || c->sent_any || !c->watch.sandbox || c->client_gone)
-        return false;
-    return c->idempotent || err->code == ERR_UNAVAILABLE;
-}
-
-/* No answer came, and this is why. */
-static void fail_call(struct relay_call *c, const struct err *err)
-{
-    struct err said = {0};
-    if (!c->watch.sandbox)
-        relay_lost_err(&c->gone, &said);
-    else if (err->code == ERR_TIMEOUT || err->code == ERR_INVALID)
-        said = *err;
-    else
-        err_set(&said, ERR_UNAVAILABLE, "the sandbox does not answer (%s); try again", err->text);
-    answer_err(c, &said);
-}
-
-/* A connection broke before the answer began. */
-static void broken_early(struct relay_call *c, const struct err *err)
-{
-    if (c->client_gone)
-        return;
-    if (c->watch.sandbox && err->code != ERR_TIMEOUT && err->code != ERR_INVALID) {
-        c->broke = *err;
-        loop_timer_start(c->timer, GRACE_MS, 0);
-        return;
-    }
-    fail_call(c, err);
-}
-
-/* The answer had begun and broke. */
-static void broken_late(struct relay_call *c)
-{
-    struct err err = {0};
-    relay_lost_err(&c->gone, &err);
-    if (!c->answered && !c->client_gone && c->tail.format == STREAM_RAW) {
-        c->status = 0;
-        answer_err(c, &err);
-        return;
-    }
-    bool had_end = c->tail.done;
-    c->cut = !stream_tail_break(&c->tail, err.text);
-    if (!c->cut && !had_end)
+    struct relay_call *c = ctx;
+    bool streamed = end == RUNNER_ASK_LOST && runner_ask_format(c->ask) != STREAM_RAW;
+    if (streamed)
         c->relay->stats.lost++;
-    if (c->stream)
-        http_stream_wake(c->stream);
-    else
-        try_answer(c);
+    else if (err)
+        answer_err(c, err); /* without effect where something was given */
 }
 
-static void up_done(void *ctx, const struct err *err)
+/* ---- the question ---- */
+
+static ssize_t send_body(void *ctx, char *out, size_t max)
 {
     struct relay_call *c = ctx;
-    c->up = NULL;
-    if (err && c->status == 0) {
-        broken_early(c, err);
-        return;
-    }
-    loop_timer_stop(c->timer);
-    c->up_over = true;
-    if (err) {
-        broken_late(c);
-        return;
-    }
-    if (c->status == 401) {
-        struct err said = {0};
-        err_set(&said, ERR_INTERNAL, "the runner does not accept this controller's key");
-        answer_err(c, &said);
-        return;
-    }
-    stream_tail_end(&c->tail);
-    if (c->stream)
-        http_stream_wake(c->stream);
-    else
-        try_answer(c);
+    return relay_body_send(&c->body, out, max);
 }
 
-/* ---- the sandbox's end ---- */
-
-static void on_sandbox_gone(void *ctx, const struct err *err)
+static enum runner_ask_again again(const struct relay_call *c)
 {
+    bool reads = strcmp(c->method, "GET") == 0;
+    if (c->kind == RELAY_EXECUTE || (c->kind == RELAY_EVENTS && reads))
+        return RUNNER_ASK_ATTACH;
+    return reads || strcmp(c->method, "HEAD") == 0 || strcmp(c->method, "PUT") == 0
+               ? RUNNER_ASK_TWICE
+               : RUNNER_ASK_ONCE;
+}
+
+/*
+ * seq of the last event that a reader of …/events already has: the later of the two, as a browser
+ * that reconnects repeats its query. What is no number the runner refuses.
+ */
+static uint64_t seq_before(const struct relay_call *c)
+{
+    const char *texts[] = {http_query(c->req, "after"), http_header(c->req, "Last-Event-ID")};
+    uint64_t seq = 0;
+    for (size_t i = 0; c->kind == RELAY_EVENTS && i < ARRAY_LEN(texts); i++) {
+        uint64_t n = 0;
+        if (texts[i] && parse_u64(texts[i], 0, INT64_MAX, &n, NULL) == 0)
+            seq = MAX(seq, n);
+    }
+    return seq;
+}
+
+static void ask(void *ctx)
+{
+    static const struct runner_ask_consumer consumer = {
+        .on_head = on_head, .on_ready = on_ready, .on_over = on_over};
     struct relay_call *c = ctx;
-    bool waiting = !c->up && c->status == 0 && c->attempts > 0;
-    c->gone = *err;
-    if (waiting) {
-        loop_timer_stop(c->timer);
-        fail_call(c, err);
-        return;
-    }
-    /* What the runner still said is in the connection, and its end comes behind that. */
-    if (c->up)
-        loop_timer_start(c->timer, RELAY_DRAIN_MS, 0);
-}
-
-/* The runner says nothing for too long, or the sandbox is gone and its connection is silent. */
-static void end_silent(struct relay_call *c)
-{
-    struct err err = {0};
-    if (c->recv_paused) {
-        loop_timer_start(c->timer, RELAY_DRAIN_MS, 0);
-        return;
-    }
-    c->up = httpc_cancel(c->up);
-    if (c->watch.sandbox)
-        err_set(&err, ERR_TIMEOUT, "the sandbox did not answer within %lld s",
-                (long long)c->relay->deadline_ms / 1000);
-    else
-        relay_lost_err(&c->gone, &err);
-    up_done(c, &err);
-}
-
-static void on_timer(void *ctx)
-{
-    struct relay_call *c = ctx;
-    if (c->up) {
-        end_silent(c);
-        return;
-    }
-    if (!may_retry(c, &c->broke)) {
-        fail_call(c, &c->broke);
-        return;
-    }
-    c->relay->stats.retried++;
-    send_up(c);
-}
-
-/* ---- the client's body ---- */
-
-static ssize_t up_send(void *ctx, char *out, size_t max)
-{
-    struct relay_call *c = ctx;
-    size_t n = MIN(max, c->in.len);
-    if (n == 0)
-        return c->in_whole ? HTTPC_SEND_END : 0;
-    memcpy(out, c->in.ptr, n);
-    buf_consume(&c->in, n);
-    c->sent_any = true;
-    if (c->in_stopped && c->in.len <= IN_LOW) {
-        c->in_stopped = false;
-        http_body_resume(c->req);
-    }
-    return (ssize_t)n;
-}
-
-static size_t body_data(void *ctx, const char *p, size_t len)
-{
-    struct relay_call *c = ctx;
-    if (c->in_discard || c->answered)
-        return len;
-    size_t n = MIN(len, IN_MAX - c->in.len);
-    buf_append(&c->in, p, n);
-    c->in_stopped = n < len;
-    if (!c->streams_up && c->in.len > SMALL) {
-        c->streams_up = true;
-        send_up(c);
-    } else if (c->up && c->streams_up) {
-        httpc_resume_send(c->up);
-    }
-    return n;
-}
-
-static void body_end(void *ctx, bool ok)
-{
-    struct relay_call *c = ctx;
-    c->in_whole = ok;
-    if (!ok) {
-        c->client_gone = true;
-        c->up = httpc_cancel(c->up);
-        return;
-    }
-    if (c->in_discard)
-        try_answer(c);
-    else if (c->streams_up && c->up)
-        httpc_resume_send(c->up);
-    else if (!c->streams_up && !c->answered)
-        send_up(c);
-}
-
-/* ---- the request to the runner ---- */
-
-static void send_up(struct relay_call *c)
-{
-    static const struct httpc_callbacks callbacks = {.on_headers = up_headers,
-                                                     .on_header = up_header,
-                                                     .on_data = up_data,
-                                                     .on_send = up_send,
-                                                     .on_done = up_done};
-    struct httpc_request to = {
-        .method = http_method(c->req),
-        .url = c->url,
-        .unix_path = c->unix_path,
-        .headers = (const char *const *)c->headers,
-        .repeatable = c->kind == RELAY_EXECUTE, /* its id makes it so */
-    };
     struct err err = {0};
     if (!c->watch.sandbox) {
-        fail_call(c, &c->gone);
+        runner_lost_err(&c->gone, &err);
+        answer_err(c, &err);
         return;
     }
-    if (c->streams_up) {
-        to.send_streams = true;
-        to.send_length = http_content_length(c->req);
-    } else if (c->in.len > 0) {
-        to.body = c->in.ptr;
-        to.body_len = c->in.len;
+    bool bounded = c->kind == RELAY_PLAIN || c->kind == RELAY_EVENTS;
+    struct runner_ask_cfg cfg = {.loop = c->relay->loop,
+                                 .http = c->relay->http,
+                                 .sandbox = c->watch.sandbox,
+                                 .method = c->method,
+                                 .target = c->target,
+                                 .headers = (const char *const *)c->headers,
+                                 .again = again(c),
+                                 .execution_id = c->eid,
+                                 .after = seq_before(c),
+                                 .deadline_ms = bounded ? c->relay->deadline_ms : 0,
+                                 .patience_ms = c->relay->patience_ms};
+    if (c->body.flows) {
+        cfg.send = send_body;
+        cfg.send_length = http_content_length(c->req);
+    } else if (c->body.bytes.len > 0) {
+        cfg.body = c->body.bytes.ptr;
+        cfg.body_len = c->body.bytes.len;
     }
-    c->attempts++;
-    c->length = -1;
-    free_headers(c);
-    if (c->kind == RELAY_PLAIN)
-        loop_timer_start(c->timer, c->relay->deadline_ms, 0);
-    if (httpc_start(&c->up, c->relay->http, &to, &callbacks, c, &err) < 0)
+    if (runner_ask_start(&c->ask, &cfg, &consumer, c, &err) < 0)
         answer_err(c, &err);
 }
 
-static void add_up_header(struct relay_call *c, const char *name, const char *value)
+static void more_of_body(void *ctx)
+{
+    struct relay_call *c = ctx;
+    if (c->ask)
+        runner_ask_send_more(c->ask);
+}
+
+static void body_over(void *ctx)
+{
+    try_answer(ctx);
+}
+
+static void add_header(struct relay_call *c, const char *name, const char *value)
 {
     if (c->n_headers < HEADERS_MAX)
         c->headers[c->n_headers++] = mem_printf("%s: %s", name, value);
@@ -530,46 +232,46 @@ static void add_up_header(struct relay_call *c, const char *name, const char *va
 static void pass_header(void *ctx, const char *name, const char *value)
 {
     if (relay_passes_to_runner(name))
-        add_up_header(ctx, name, value);
+        add_header(ctx, name, value);
 }
 
-/* Head and address of the request to the runner, made once for all attempts. */
-static int prepare(struct relay_call *c, const struct sandbox *sb, struct err *err)
+/* Head and address of the question. */
+static int prepare(struct relay_call *c, struct err *err)
 {
-    struct buf url;
-    _cleanup_(mem_free_secretp) char *bearer = mem_printf("Bearer %s", sb->token);
-    bool is_unix = sb->endpoint.unix_path[0] != '\0';
+    struct buf target;
     const char *key = http_header(c->req, "Idempotency-Key");
     if (c->kind == RELAY_EXECUTE && key && idempotency_key_check(key, err) < 0)
         return -ERR_INVALID;
-    buf_init(&url, TARGET_MAX);
-    /* The sandbox's id as host name: libcurl looks for an idle connection by host name first. */
-    buf_printf(&url, "http://%s", is_unix ? sb->id : sb->endpoint.host_port);
-    int r = relay_target(&url, http_path(c->req), http_query_raw(c->req), err);
-    if (r < 0) {
-        buf_done(&url);
+    buf_init(&target, TARGET_MAX);
+    int r = relay_target(&target, http_path(c->req), http_query_raw(c->req), err);
+    c->target = buf_take(&target);
+    if (r < 0)
         return r;
-    }
-    c->url = buf_take(&url);
-    c->unix_path = is_unix ? mem_dup_str(sb->endpoint.unix_path) : NULL;
-    add_up_header(c, "Authorization", bearer);
-    add_up_header(c, "X-Request-Id", http_request_id(c->req));
+    add_header(c, "X-Request-Id", http_request_id(c->req));
     if (relay_is_for_all(http_path(c->req)))
-        add_up_header(c, JUPYTER_SCOPE_HEADER, JUPYTER_SCOPE_ALL);
+        add_header(c, JUPYTER_SCOPE_HEADER, JUPYTER_SCOPE_ALL);
     if (c->kind == RELAY_EXECUTE) {
         if (key)
-            relay_execution_id(sb->id, key, c->eid);
+            relay_execution_id(c->id, key, c->eid);
         else
             crypto_new_uuid(c->eid);
-        add_up_header(c, "X-Execution-Id", c->eid);
+        add_header(c, "X-Execution-Id", c->eid);
+    } else if (c->kind == RELAY_EVENTS && id_is_exec(http_param(c->req, "eid"))) {
+        snprintf(c->eid, sizeof(c->eid), "%s", http_param(c->req, "eid"));
     }
     http_headers_each(c->req, pass_header, c);
     return 0;
 }
 
-/* ---- the client leaves ---- */
+/* ---- the end ---- */
 
-static void cancel_answered(void *ctx, int status, struct slice body, const struct err *err)
+static void on_sandbox_gone(void *ctx, const struct err *err)
+{
+    struct relay_call *c = ctx;
+    c->gone = *err;
+}
+
+static void cancel_answered(void *ctx, json_t *json, const struct err *err)
 {
     struct relay *r = ctx;
     if (err)
@@ -578,37 +280,46 @@ static void cancel_answered(void *ctx, int status, struct slice body, const stru
         r->stats.client_gone++;
 }
 
-/* The runner knows whether this execution wants to be interrupted when its client leaves. */
-static void cancel_execution(struct relay_call *c)
+static void forget_ask(struct relay_call *c)
 {
-    char line[SANDBOX_TOKEN_SIZE + 32];
-    const char *headers[] = {line, NULL};
-    const struct sandbox *sb = c->watch.sandbox;
-    bool is_unix = c->unix_path != NULL;
-    _cleanup_(freep) char *url = mem_printf("http://%s/executions/%s/cancel?on=disconnect",
-                                            is_unix ? sb->id : sb->endpoint.host_port, c->eid);
-    struct httpc_request req = {.method = "POST",
-                                .url = url,
-                                .unix_path = c->unix_path,
-                                .headers = headers,
-                                .total_timeout_ms = CANCEL_MS};
-    struct err err = {0};
-    snprintf(line, sizeof(line), "Authorization: Bearer %s", sb->token);
-    if (httpc_exchange(NULL, c->relay->http, &req, SMALL, cancel_answered, c->relay, &err) < 0)
-        log_event(LOG_WARN, "cancel_on_disconnect_failed", "sandbox", c->id, "execution", c->eid,
-                  "error", err.text, NULL);
-    explicit_bzero(line, sizeof(line));
+    if (c->ask)
+        c->relay->stats.retried += runner_ask_times(c->ask) - 1;
+    c->ask = runner_ask_free(c->ask);
 }
 
+/* The runner knows whether this execution wants to be interrupted when its client leaves. */
 static void on_gone(void *ctx)
 {
     struct relay_call *c = ctx;
-    bool was_sent = c->attempts > 0;
-    c->client_gone = true;
-    loop_timer_stop(c->timer);
-    c->up = httpc_cancel(c->up);
-    if (c->kind == RELAY_EXECUTE && was_sent && !c->up_over && !c->tail.done && c->watch.sandbox)
-        cancel_execution(c);
+    struct err err = {0};
+    bool runs = c->kind == RELAY_EXECUTE && c->ask && runner_ask_is_open(c->ask);
+    step(c, RELAY_ANSWER_EV_LEFT);
+    if (runs && c->watch.sandbox &&
+        runner_exec_cancel(c->relay->http, c->watch.sandbox, c->eid, RUNNER_EXEC_CLIENT_LEFT,
+                           cancel_answered, c->relay, &err) < 0)
+        log_event(LOG_WARN, "cancel_on_disconnect_failed", "sandbox", c->id, "execution", c->eid,
+                  "error", err.text, NULL);
+    forget_ask(c);
+}
+
+static void body_left(void *ctx)
+{
+    on_gone(ctx);
+}
+
+static void on_close(void *ctx)
+{
+    struct relay_call *c = ctx;
+    struct relay *r = c->relay;
+    forget_ask(c);
+    sandbox_watch_stop(&c->watch);
+    DL_DELETE(r->calls, c);
+    r->stats.open--;
+    for (size_t i = 0; i < c->n_headers; i++)
+        free(c->headers[i]);
+    free(c->target);
+    relay_body_done(&c->body);
+    free(c);
 }
 
 /* ---- the API ---- */
@@ -636,8 +347,9 @@ int relay_usable(const struct sandbox *sb, struct err *err)
 void relay_request(struct relay *r, struct http_request *req, struct sandbox *sb,
                    enum relay_kind kind)
 {
+    static const struct relay_body_consumer body = {
+        .on_known = ask, .on_more = more_of_body, .on_over = body_over, .on_left = body_left};
     struct err err = {0};
-    const char *method = http_method(req);
     const struct http_route *route = http_route_of(req);
     if (relay_usable(sb, &err) < 0) {
         http_answer_err(req, &err);
@@ -647,30 +359,20 @@ void relay_request(struct relay *r, struct http_request *req, struct sandbox *sb
     c->relay = r;
     c->req = req;
     c->kind = kind;
+    c->method = http_method(req);
     memcpy(c->id, sb->id, sizeof(c->id));
-    c->head = strcmp(method, "HEAD") == 0;
-    c->idempotent = kind == RELAY_EXECUTE || c->head || strcmp(method, "GET") == 0 ||
-                    strcmp(method, "PUT") == 0;
-    c->has_body = route && route->body == HTTP_BODY_STREAM;
-    c->length = -1;
-    c->timer = loop_timer_new(r->loop, on_timer, c);
-    buf_init(&c->in, IN_MAX);
-    stream_tail_init(&c->tail, STREAM_RAW, 0);
     DL_APPEND(r->calls, c);
     r->stats.open++;
     http_on_close(req, on_close, c);
-    if (prepare(c, sb, &err) < 0) {
-        answer_err(c, &err);
+    if (prepare(c, &err) < 0) {
+        http_answer_err(req, &err);
         return;
     }
     sandbox_watch_start(&c->watch, sb, on_sandbox_gone, c);
-    if (strcmp(method, "GET") != 0 && !c->head)
+    if (strcmp(c->method, "GET") != 0 && strcmp(c->method, "HEAD") != 0)
         sandbox_touch(sb);
     http_on_gone(req, on_gone, c);
-    if (c->has_body)
-        http_body_read(req, body_data, body_end, c);
-    else
-        send_up(c);
+    relay_body_start(&c->body, req, route && route->body == HTTP_BODY_STREAM, &body, c);
 }
 
 int relay_new(struct relay **ret, const struct relay_cfg *cfg, struct err *err)
@@ -679,6 +381,7 @@ int relay_new(struct relay **ret, const struct relay_cfg *cfg, struct err *err)
     r->loop = cfg->loop;
     r->http = cfg->http;
     r->deadline_ms = cfg->deadline_ms ? cfg->deadline_ms : 120000;
+    r->patience_ms = cfg->patience_ms;
     r->scratch = mem_alloc(RELAY_SCRATCH);
     *ret = r;
     return 0;

@@ -19,6 +19,7 @@ struct relay_cfg {
     struct loop *loop; /* borrowed, as all here */
     struct httpc *http;
     int64_t deadline_ms; /* of RELAY_PLAIN requests; default 120000 */
+    int64_t patience_ms; /* how long a broken connection to an execution is tried again; 15000 */
 };
 
 int relay_new(struct relay **ret, const struct relay_cfg *cfg, struct err *err);
@@ -56,7 +57,7 @@ struct relay_stats {
     unsigned tunnels;     /* open WebSockets */
     uint64_t bytes_up;    /* of tunnels, to runners */
     uint64_t bytes_down;  /* … to clients */
-    uint64_t retried;     /* sent twice */
+    uint64_t retried;     /* sent again, or attached to again */
     uint64_t lost;        /* ended with sandbox_lost, as an answer or as an event */
     uint64_t client_gone; /* executions whose client left */
 };

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <utlist.h>
 
+#include "controller/exec/runner_ask.h"
 #include "controller/relay/relay_head.h"
 #include "controller/relay/relay_internal.h"
 #include "controller/sandbox/runner_client.h"
@@ -253,7 +254,7 @@ static void answer_failure(struct relay_tunnel *t, const struct err *why)
 {
     struct err said = {0};
     if (!t->watch.sandbox)
-        relay_lost_err(t->gone, &said);
+        runner_lost_err(t->gone, &said);
     else if (why->code == ERR_TIMEOUT || why->code == ERR_INVALID)
         said = *why;
     else

@@ -34,8 +34,7 @@ int runner_address(const struct sandbox *sb, const char *path, char url[RUNNER_U
     return 0;
 }
 
-/* The err a problem+json answer speaks of. */
-static void problem_to_err(int status, struct slice body, struct err *err)
+void runner_problem(int status, struct slice body, struct err *err)
 {
     _cleanup_(json_decrefp) json_t *json = NULL;
     const char *code, *detail;
@@ -60,8 +59,8 @@ static void on_reply(void *ctx, int status, struct slice body, const struct err 
 
     if (failure) {
         err = *failure;
-    } else if (status != 200) {
-        problem_to_err(status, body, &err);
+    } else if (status / 100 != 2) {
+        runner_problem(status, body, &err);
     } else if (c->wants_json) {
         if (jsonx_parse(&json, body, &err) < 0 || jsonx_object(json, &err) < 0)
             err_wrap(&err, "the runner's answer");
@@ -91,8 +90,24 @@ static int start(struct runner_call **ret, struct httpc *http, const struct sand
         free(c);
         return r;
     }
-    *ret = c;
+    if (ret)
+        *ret = c;
     return 0;
+}
+
+int runner_post(struct runner_call **ret, struct httpc *http, const struct sandbox *sb,
+                const char *path, json_t *body_take, bool repeatable, int64_t deadline_ms,
+                runner_reply_fn fn, void *ctx, struct err *err)
+{
+    _cleanup_(mem_free_secretp) char *body = body_take ? jsonx_dump(body_take) : NULL;
+    struct httpc_request req = {.method = "POST",
+                                .body = body,
+                                .body_len = body ? strlen(body) : 0,
+                                .repeatable = repeatable,
+                                .total_timeout_ms = deadline_ms};
+
+    json_decref(body_take);
+    return start(ret, http, sb, &req, path, /* wants_json= */ false, fn, ctx, err);
 }
 
 int runner_ready(struct runner_call **ret, struct httpc *http, const struct sandbox *sb,

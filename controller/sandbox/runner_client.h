@@ -20,6 +20,15 @@ int runner_info(struct runner_call **ret, struct httpc *http, const struct sandb
 int runner_claim(struct runner_call **ret, struct httpc *http, const struct sandbox *sb,
                  json_t *body_take, int64_t deadline_ms, runner_reply_fn fn, void *ctx,
                  struct err *err);
+/*
+ * POST of a small JSON body, or of none (NULL), to "/path?query". Any 2xx is good; json is NULL.
+ * repeatable: as httpc's. ret may be NULL.
+ */
+int runner_post(struct runner_call **ret, struct httpc *http, const struct sandbox *sb,
+                const char *path, json_t *body_take, bool repeatable, int64_t deadline_ms,
+                runner_reply_fn fn, void *ctx, struct err *err);
+/* The err that an answer other than 2xx speaks of. */
+void runner_problem(int status, struct slice body, struct err *err);
 struct runner_call *runner_cancel(struct runner_call *call); /* NULL ok */
 
 #define RUNNER_URL_MAX 4096

@@ -140,7 +140,9 @@ static void collect_finished(struct httpc *c)
         struct err err = {0};
         if (code != CURLE_OK)
             map_error(call, code, &err);
-        finish(call, code == CURLE_OK ? NULL : &err);
+        else if (!call->headers_done) /* libcurl takes some header lines for an answer */
+            err_set(&err, ERR_SANDBOX_LOST, "the connection broke: the answer's head was cut off");
+        finish(call, err.code ? &err : NULL);
     }
 }
 

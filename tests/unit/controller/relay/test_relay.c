@@ -1,246 +1,6 @@
-/*
- * The relay between a real server and a real client, with a runner that is a thread writing raw
- * bytes: each test says exactly what the runner does, and sees exactly what the client gets.
- */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
-
-#include "controller/relay/relay.h"
-#include "controller/sandbox/sandbox.h"
-#include "lib/base/buf.h"
-#include "lib/base/mem.h"
-#include "lib/crypto/crypto.h"
-#include "lib/http/http.h"
-#include "lib/httpc/httpc.h"
-#include "lib/loop/loop.h"
-#include "tests/unit/controller/relay/raw_peer.h"
-#include "tests/unit/controller/relay/sandbox_stub.h"
-
-#define ID    "sb-12345678-1234-4234-8234-123456789000"
-#define BASE  "/api/sandboxes/" ID
-#define TOKEN "the-token-of-the-sandbox"
-
-struct fixture {
-    char dir[64];
-    char front_path[96];
-    struct peer runner;
-    struct loop *loop;
-    struct httpc *to_runner, *client;
-    struct http_server *server;
-    struct relay *relay;
-    struct sandbox sandbox;
-    struct loop_timer *deadline, *later;
-    /* what the client saw */
-    struct httpc_call *call;
-    struct buf data;
-    int status;
-    char location[256], etag[64], type[64], range[64], length[32];
-    unsigned n_done;
-    bool failed;
-    bool pause;
-    size_t want;    /* stop the loop when so many bytes came */
-    size_t to_send; /* a streamed body */
-};
-
-static void on_deadline(void *ctx)
-{
-    fail_msg("the test did not end in 20 s");
-}
-
-static void handle(struct fixture *f, struct http_request *req, enum relay_kind kind)
-{
-    relay_request(f->relay, req, &f->sandbox, kind);
-}
-
-static void on_plain(void *ctx, struct http_request *req)
-{
-    handle(ctx, req, RELAY_PLAIN);
-}
-
-static void on_file(void *ctx, struct http_request *req)
-{
-    handle(ctx, req, RELAY_FILE);
-}
-
-static void on_execute(void *ctx, struct http_request *req)
-{
-    handle(ctx, req, RELAY_EXECUTE);
-}
-
-static void on_events(void *ctx, struct http_request *req)
-{
-    handle(ctx, req, RELAY_EVENTS);
-}
-
-static const struct http_route routes[] = {
-    {"POST", "/api/sandboxes/{id}/execute", HTTP_BODY_STREAM, 0, on_execute},
-    {"GET", "/api/sandboxes/{id}/executions/{eid}/events", HTTP_BODY_NONE, 0, on_events},
-    {"GET", "/api/sandboxes/{id}/kernels", HTTP_BODY_NONE, 0, on_plain},
-    {"POST", "/api/sandboxes/{id}/restart", HTTP_BODY_STREAM, 0, on_plain},
-    {"GET", "/api/sandboxes/{id}/files/{path...}", HTTP_BODY_NONE, 0, on_file},
-    {"PUT", "/api/sandboxes/{id}/files/{path...}", HTTP_BODY_STREAM, 0, on_file},
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = MEM_NEW(struct fixture);
-    assert_int_equal(crypto_init(NULL), 0);
-    snprintf(f->dir, sizeof(f->dir), "/tmp/relay-test-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->front_path, sizeof(f->front_path), "%s/front", f->dir);
-    snprintf(f->runner.path, sizeof(f->runner.path), "%s/runner", f->dir);
-    assert_int_equal(loop_new(&f->loop, NULL), 0);
-    assert_int_equal(httpc_new(&f->to_runner, f->loop, 64, NULL), 0);
-    assert_int_equal(httpc_new(&f->client, f->loop, 64, NULL), 0);
-    const struct relay_cfg cfg = {.loop = f->loop, .http = f->to_runner, .deadline_ms = 300};
-    assert_int_equal(relay_new(&f->relay, &cfg, NULL), 0);
-    const struct http_server_cfg server = {
-        .routes = routes, .n_routes = ARRAY_LEN(routes), .ctx = f};
-    assert_int_equal(
-        http_server_new(&f->server, f->loop, peer_listen(f->front_path), &server, NULL), 0);
-    sandbox_stub(&f->sandbox, ID, TOKEN, f->runner.path);
-    f->deadline = loop_timer_new(f->loop, on_deadline, f);
-    loop_timer_start(f->deadline, 20000, 0);
-    buf_init(&f->data, MIB(64));
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    struct relay_stats stats;
-    httpc_free(f->client);
-    http_server_free(f->server);
-    relay_stats(f->relay, &stats);
-    assert_int_equal(stats.open, 0);
-    assert_null(f->sandbox.watches);
-    relay_free(f->relay);
-    httpc_free(f->to_runner);
-    peer_join(&f->runner);
-    loop_timer_free(f->deadline);
-    loop_timer_free(f->later);
-    loop_free(f->loop);
-    buf_done(&f->data);
-    unlink(f->front_path);
-    rmdir(f->dir);
-    free(f);
-    return 0;
-}
-
-/* ---- the client ---- */
-
-static void put(char *to, size_t size, struct slice value)
-{
-    snprintf(to, size, "%.*s", (int)value.len, value.ptr);
-}
-
-static void on_header(void *ctx, struct slice name, struct slice value)
-{
-    struct fixture *f = ctx;
-    if (slice_eq_str(name, "Location"))
-        put(f->location, sizeof(f->location), value);
-    if (slice_eq_str(name, "ETag"))
-        put(f->etag, sizeof(f->etag), value);
-    if (slice_eq_str(name, "Content-Type"))
-        put(f->type, sizeof(f->type), value);
-    if (slice_eq_str(name, "Content-Range"))
-        put(f->range, sizeof(f->range), value);
-    if (slice_eq_str(name, "Content-Length"))
-        put(f->length, sizeof(f->length), value);
-    assert_false(slice_eq_str(name, "Set-Cookie"));
-}
-
-static void on_headers(void *ctx, int status)
-{
-    ((struct fixture *)ctx)->status = status;
-}
-
-static bool on_data(void *ctx, const char *p, size_t len)
-{
-    struct fixture *f = ctx;
-    if (f->pause)
-        return false;
-    assert_int_equal(buf_append(&f->data, p, len), 0);
-    if (f->want && f->data.len >= f->want)
-        loop_stop(f->loop);
-    return true;
-}
-
-static ssize_t on_send(void *ctx, char *out, size_t max)
-{
-    struct fixture *f = ctx;
-    size_t n = MIN(max, f->to_send);
-    memset(out, 'u', n);
-    f->to_send -= n;
-    return n ? (ssize_t)n : HTTPC_SEND_END;
-}
-
-static void on_done(void *ctx, const struct err *err)
-{
-    struct fixture *f = ctx;
-    f->call = NULL;
-    f->n_done++;
-    f->failed = err != NULL;
-    loop_stop(f->loop);
-}
-
-static void start(struct fixture *f, const char *method, const char *path,
-                  const char *const *headers, const char *body)
-{
-    static const struct httpc_callbacks callbacks = {.on_header = on_header,
-                                                     .on_headers = on_headers,
-                                                     .on_data = on_data,
-                                                     .on_send = on_send,
-                                                     .on_done = on_done};
-    _cleanup_(freep) char *url = mem_printf("http://front%s", path);
-    struct httpc_request req = {.method = method,
-                                .url = url,
-                                .unix_path = f->front_path,
-                                .headers = headers,
-                                .body = body,
-                                .body_len = body ? strlen(body) : 0};
-    if (f->to_send) {
-        req.send_streams = true;
-        req.send_length = (int64_t)f->to_send;
-    }
-    buf_clear(&f->data);
-    f->status = 0;
-    f->location[0] = f->etag[0] = f->type[0] = f->range[0] = f->length[0] = '\0';
-    assert_int_equal(httpc_start(&f->call, f->client, &req, &callbacks, f, NULL), 0);
-}
-
-static void ask(struct fixture *f, const char *method, const char *path, const char *const *headers,
-                const char *body)
-{
-    start(f, method, path, headers, body);
-    loop_run(f->loop);
-}
-
-static void assert_data(struct fixture *f, const char *want)
-{
-    buf_append_char(&f->data, '\0');
-    assert_string_equal(f->data.ptr, want);
-}
-
-static void assert_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in: %s", part, text);
-}
-
-static void assert_problem(struct fixture *f, int status, const char *code)
-{
-    _cleanup_(freep) char *want = mem_printf("\"code\":\"%s\"", code);
-    assert_false(f->failed);
-    assert_int_equal(f->status, status);
-    assert_string_equal(f->type, "application/problem+json");
-    buf_append_char(&f->data, '\0');
-    assert_has(f->data.ptr, want);
-}
+/* Heads, bodies and ends of relayed requests. What a stream does when it breaks:
+ * test_relay_attach.c. */
+#include "tests/unit/controller/relay/relay_fixture.h"
 
 /* ---- heads ---- */
 
@@ -362,14 +122,6 @@ static void execution_answers(struct peer *p)
     close(fd);
 }
 
-static void execution_id_of(const struct fixture *f, unsigned n, char out[80])
-{
-    const char *at = strstr(f->runner.request[n], "\r\nX-Execution-Id: ");
-    assert_non_null(at);
-    assert_int_equal(sscanf(at + 18, "%79[^\r]", out), 1);
-    assert_true(id_is_exec(out));
-}
-
 static void executions_get_an_id(void **state)
 {
     struct fixture *f = *state;
@@ -412,18 +164,6 @@ static void idempotency_keys_have_a_form(void **state)
 
 /* ---- event streams ---- */
 
-#define NDJSON                                                                                     \
-    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nLocation: /executions/e\r\n"         \
-    "Transfer-Encoding: chunked\r\n\r\n"
-#define SSE                                                                                        \
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"                        \
-    "Transfer-Encoding: chunked\r\n\r\n"
-#define LINE1 "{\"seq\":1,\"type\":\"started\"}\n"
-#define LINE2 "{\"seq\":2,\"type\":\"done\",\"status\":\"ok\"}\n"
-#define LOST                                                                                       \
-    "\"type\":\"done\",\"status\":\"sandbox_lost\",\"execution_count\":null,\"duration_ms\":null," \
-    "\"generation\":null,\"truncated_bytes\":0,\"error\":{\"ename\":\"SandboxLost\",\"evalue\":\""
-
 static void stream_in_halves(struct peer *p)
 {
     int fd = peer_accept(p);
@@ -456,43 +196,6 @@ static void a_stream_shows_whole_lines_as_they_come(void **state)
     assert_data(f, LINE1 LINE2);
 }
 
-static void stream_that_dies(struct peer *p)
-{
-    int fd = peer_accept(p);
-    if (hear(p, fd)) {
-        bool sse = strstr(p->request[0], "/events") != NULL;
-        says(fd, sse ? SSE : NDJSON);
-        chunk(fd, sse ? "id: 8\ndata: {\"seq\":8,\"type\":\"x\"}\n\nid: 9\ndata:"
-                      : LINE1 "{\"seq\":2,\"ty");
-    }
-    close(fd);
-}
-
-static void a_broken_stream_gets_its_done(void **state)
-{
-    struct fixture *f = *state;
-    struct relay_stats stats;
-    peer_start(&f->runner, stream_that_dies);
-    ask(f, "POST", BASE "/execute", NULL, "{}");
-    assert_false(f->failed);
-    buf_append_char(&f->data, '\0');
-    assert_has(f->data.ptr, LINE1 "{\"seq\":2," LOST);
-    assert_has(f->data.ptr, "\"},\"user_expressions\":{}}\n");
-    relay_stats(f->relay, &stats);
-    assert_int_equal(stats.lost, 1);
-}
-
-static void a_broken_sse_stream_gets_its_done(void **state)
-{
-    struct fixture *f = *state;
-    peer_start(&f->runner, stream_that_dies);
-    ask(f, "GET", BASE "/executions/e/events?after=7", NULL, NULL);
-    assert_false(f->failed);
-    buf_append_char(&f->data, '\0');
-    assert_has(f->data.ptr, "\"x\"}\n\nid: 9\ndata: {\"seq\":9," LOST);
-    assert_string_equal(f->data.ptr + f->data.len - 4, "}\n\n");
-}
-
 static void silent_stream(struct peer *p)
 {
     int fd = peer_accept(p);
@@ -500,12 +203,6 @@ static void silent_stream(struct peer *p)
         says(fd, NDJSON);
     wait_closed(fd);
     close(fd);
-}
-
-static void end_sandbox(void *ctx)
-{
-    struct fixture *f = ctx;
-    sandbox_stub_end(&f->sandbox, ERR_SANDBOX_LOST, "its node has \"left\"");
 }
 
 static void the_end_of_the_sandbox_ends_a_silent_stream(void **state)
@@ -536,26 +233,39 @@ static void no_answer_is_retried_where_that_is_safe(void **state)
     struct fixture *f = *state;
     struct relay_stats stats;
     peer_start(&f->runner, dies_silently);
-    ask(f, "POST", BASE "/execute", NULL, "{}");
+    ask(f, "GET", BASE "/kernels", NULL, NULL);
     assert_problem(f, 503, "unavailable");
     assert_int_equal(f->runner.accepted, 2);
-    char a[80], b[80];
-    execution_id_of(f, 0, a);
-    execution_id_of(f, 1, b);
-    assert_string_equal(a, b);
     ask(f, "POST", BASE "/restart", NULL, "{}");
     assert_problem(f, 503, "unavailable");
     assert_int_equal(f->runner.accepted, 3);
     relay_stats(f->relay, &stats);
     assert_int_equal(stats.retried, 1);
+    /* An execution is asked for by its id as long as patience lasts. */
+    ask(f, "POST", BASE "/execute", NULL, "{}");
+    assert_problem(f, 503, "unavailable");
+    assert_true(f->runner.accepted >= 3 + 3);
+    char a[80], b[80];
+    execution_id_of(f, 3, a);
+    execution_id_of(f, (f->runner.n_requests - 1) % 4, b);
+    assert_string_equal(a, b);
+}
+
+static void end_once_asked(void *ctx)
+{
+    struct fixture *f = ctx;
+    if (f->runner.accepted > 0)
+        end_sandbox(f);
+    else
+        loop_timer_start(f->later, 2, 0);
 }
 
 static void no_answer_of_a_sandbox_that_died(void **state)
 {
     struct fixture *f = *state;
     peer_start(&f->runner, dies_silently);
-    f->later = loop_timer_new(f->loop, end_sandbox, f);
-    loop_timer_start(f->later, 30, 0);
+    f->later = loop_timer_new(f->loop, end_once_asked, f);
+    loop_timer_start(f->later, 2, 0);
     ask(f, "POST", BASE "/execute", NULL, "{}");
     assert_problem(f, 502, "sandbox_lost");
     assert_has(f->data.ptr, "its node has");
@@ -590,21 +300,54 @@ static void breaks_in_the_middle(struct peer *p)
     close(fd);
 }
 
-static void breaks_in_a_small_answer(struct peer *p)
+static void breaks_in_small_answers(struct peer *p)
 {
-    int fd = peer_accept(p);
-    if (hear(p, fd))
-        says(fd,
-             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 30\r\n\r\n{");
-    close(fd);
+    for (int fd = peer_accept(p); fd >= 0; fd = peer_accept(p)) {
+        bool again = p->n_requests % 4 == 2 || p->n_requests % 4 == 3;
+        if (hear(p, fd)) {
+            says(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                     "Content-Length: 9\r\n\r\n{\"a\":");
+            says(fd, again ? "123}" : "");
+        }
+        close(fd);
+    }
 }
 
-static void a_small_answer_that_breaks_is_a_problem(void **state)
+static void a_small_answer_that_breaks_is_asked_for_again(void **state)
 {
     struct fixture *f = *state;
-    peer_start(&f->runner, breaks_in_a_small_answer);
+    char a[80], b[80];
+    peer_start(&f->runner, breaks_in_small_answers);
     ask(f, "POST", BASE "/execute", NULL, "{}");
-    assert_problem(f, 502, "sandbox_lost");
+    assert_false(f->failed);
+    assert_int_equal(f->status, 200);
+    assert_data(f, "{\"a\":123}");
+    assert_int_equal(f->runner.n_requests, 3);
+    execution_id_of(f, 0, a);
+    execution_id_of(f, 2, b);
+    assert_string_equal(a, b);
+    assert_has(f->runner.request[2], "\r\n\r\n{}");
+}
+
+static void breaks_in_every_answer(struct peer *p)
+{
+    for (int fd = peer_accept(p); fd >= 0; fd = peer_accept(p)) {
+        if (hear(p, fd))
+            says(fd, "HTTP/1.1 200 OK\r\nContent-Length: 30\r\n\r\n{");
+        close(fd);
+    }
+}
+
+static void an_answer_that_always_breaks_is_unavailable(void **state)
+{
+    struct fixture *f = *state;
+    peer_start(&f->runner, breaks_in_every_answer);
+    ask(f, "POST", BASE "/execute", NULL, "{}");
+    assert_problem(f, 503, "unavailable");
+    unsigned asked = f->runner.n_requests;
+    ask(f, "POST", BASE "/restart", NULL, "{}");
+    assert_problem(f, 503, "unavailable");
+    assert_int_equal(f->runner.n_requests, asked + 1);
 }
 
 static void a_large_answer_that_breaks_is_cut(void **state)
@@ -876,8 +619,6 @@ static void leaving_a_reader_tells_nobody(void **state)
     assert_int_equal(f->runner.n_requests, 1);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -887,13 +628,12 @@ int main(void)
         T(executions_get_an_id),
         T(idempotency_keys_have_a_form),
         T(a_stream_shows_whole_lines_as_they_come),
-        T(a_broken_stream_gets_its_done),
-        T(a_broken_sse_stream_gets_its_done),
         T(the_end_of_the_sandbox_ends_a_silent_stream),
         T(no_answer_is_retried_where_that_is_safe),
         T(no_answer_of_a_sandbox_that_died),
         T(nobody_listens),
-        T(a_small_answer_that_breaks_is_a_problem),
+        T(a_small_answer_that_breaks_is_asked_for_again),
+        T(an_answer_that_always_breaks_is_unavailable),
         T(a_large_answer_that_breaks_is_cut),
         T(plain_requests_have_a_deadline),
         T(the_runners_401_is_not_the_callers),

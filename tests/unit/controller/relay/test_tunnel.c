@@ -18,8 +18,8 @@
 #include "lib/httpc/httpc.h"
 #include "lib/httpc/httpc_tunnel.h"
 #include "lib/loop/loop.h"
-#include "tests/unit/controller/relay/raw_peer.h"
-#include "tests/unit/controller/relay/sandbox_stub.h"
+#include "tests/unit/controller/exec/raw_peer.h"
+#include "tests/unit/controller/exec/sandbox_stub.h"
 
 #define ID     "sb-12345678-1234-4234-8234-123456789000"
 #define BOX    "/api/sandboxes/" ID "/jupyter/api/kernels/k/channels"

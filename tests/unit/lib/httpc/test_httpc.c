@@ -709,6 +709,19 @@ static void truncated_chunked_body(void **state)
     expect_lost(state, answer_truncated_chunks, "hello");
 }
 
+static void answer_truncated_head(struct peer *p)
+{
+    int fd = peer_accept(p);
+    if (hear(p, fd))
+        says(fd, "HTTP/1.1 200 OK\r\nETag: a\r\nContent-");
+    close(fd);
+}
+
+static void truncated_head(void **state)
+{
+    expect_lost(state, answer_truncated_head, "");
+}
+
 static void no_answer_at_all(void **state)
 {
     expect_lost(state, answer_nothing, "");
@@ -909,6 +922,7 @@ int main(void)
         T(free_with_open_calls),
         T(truncated_body_of_known_length),
         T(truncated_chunked_body),
+        T(truncated_head),
         T(no_answer_at_all),
         T(not_http),
         T(refused_is_unavailable),

@@ -15,7 +15,7 @@
 #include "lib/httpc/httpc.h"
 #include "lib/httpc/httpc_tunnel.h"
 #include "lib/loop/loop.h"
-#include "tests/unit/controller/relay/raw_peer.h"
+#include "tests/unit/controller/exec/raw_peer.h"
 
 #define SWITCH "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "controller/relay/stream_tail.h"
+#include "controller/exec/stream_tail.h"
 #include "lib/base/mem.h"
 
 #define Q(n)    "{\"seq\":" #n ",\"type\":\"output\",\"output\":{}}\n"
@@ -30,10 +30,9 @@ static char *run(enum stream_format format, uint64_t last, const char *in, size_
         for (size_t n; (n = stream_tail_pull(&t, piece, sizeof(piece))) > 0;)
             buf_append(&out, piece, n);
     }
-    if (cut)
-        assert_int_equal(stream_tail_break(&t, "gone \"now\""), format != STREAM_RAW);
-    else
-        stream_tail_end(&t);
+    if (cut && format != STREAM_RAW && !t.done)
+        stream_tail_lose(&t, "gone \"now\"");
+    stream_tail_end(&t);
     for (size_t n; (n = stream_tail_pull(&t, piece, sizeof(piece))) > 0;)
         buf_append(&out, piece, n);
     stream_tail_done(&t);
@@ -79,6 +78,135 @@ static void broken_streams_end_with_one_done(void **state)
         }
 }
 
+static void fill(struct stream_tail *t, size_t len)
+{
+    char block[1024];
+    memset(block, 'x', sizeof(block));
+    for (; len; len -= MIN(len, sizeof(block)))
+        assert_true(stream_tail_push(t, block, MIN(len, sizeof(block))));
+}
+
+/* All that came of `in` when it broke after `at` bytes and went on behind the last whole event. */
+static void resumed(struct buf *out, enum stream_format format, const char *in, size_t at,
+                    size_t pull)
+{
+    static char piece[KIB(512)];
+    struct stream_tail t;
+    size_t len = strlen(in);
+    stream_tail_init(&t, format, 0);
+    for (size_t from = 0, to = at;;) {
+        for (size_t n, i = from; i < to; i += n) {
+            n = MIN(to - i, (size_t)7000);
+            assert_true(stream_tail_push(&t, in + i, n));
+            for (size_t got; (got = stream_tail_pull(&t, piece, pull)) > 0;)
+                buf_append(out, piece, got);
+        }
+        if (to == len)
+            break;
+        stream_tail_resume(&t);
+        stream_tail_resume(&t); /* nothing came of an attempt */
+        from = 0;
+        for (uint64_t seen = 0; seen < t.last_seq; seen++) {
+            const char *end = strstr(in + from, format == STREAM_SSE ? "}\n\n" : "}\n");
+            from = (size_t)(end - in) + (format == STREAM_SSE ? 3 : 2);
+        }
+        to = len;
+    }
+    assert_true(t.done);
+    stream_tail_end(&t);
+    for (size_t got; (got = stream_tail_pull(&t, piece, pull)) > 0;)
+        buf_append(out, piece, got);
+    stream_tail_done(&t);
+}
+
+static void a_stream_that_broke_anywhere_goes_on_where_it_was(void **state)
+{
+    static const char *const ins[][2] = {{Q(1) Q(2) DONE(3), NULL},
+                                         {NULL, S(1, Q(1)) S(2, Q(2)) S(3, DONE(3))}};
+    for (int i = 0; i < 2; i++) {
+        enum stream_format format = i ? STREAM_SSE : STREAM_NDJSON;
+        const char *in = ins[i][i];
+        for (size_t at = 0; at <= strlen(in); at++) {
+            struct buf out;
+            buf_init(&out, MIB(1));
+            resumed(&out, format, in, at, 1000);
+            buf_append_char(&out, '\0');
+            if (strcmp(out.ptr, in) != 0)
+                fail_msg("broken at %zu: %s", at, out.ptr);
+            buf_done(&out);
+        }
+    }
+}
+
+static void an_event_in_parts_goes_on_where_it_was(void **state)
+{
+    for (int format = STREAM_NDJSON; format <= STREAM_SSE; format++) {
+        struct buf in;
+        buf_init(&in, MIB(2));
+        buf_printf(&in, "%s{\"seq\":1,\"type\":\"output\",\"x\":\"",
+                   format == STREAM_SSE ? "id: 1\ndata: " : "");
+        for (size_t i = 0; i < KIB(600); i++)
+            buf_append_char(&in, (char)('a' + i % 23));
+        buf_printf(&in, "\"}\n%s" DONE(2) "%s", format == STREAM_SSE ? "\nid: 2\ndata: " : "",
+                   format == STREAM_SSE ? "\n" : "");
+        for (size_t at = 1; at < in.len; at += 49999) {
+            struct buf out;
+            buf_init(&out, MIB(2));
+            resumed(&out, (enum stream_format)format, in.ptr, at, KIB(512));
+            assert_int_equal(out.len, in.len);
+            assert_memory_equal(out.ptr, in.ptr, in.len);
+            buf_done(&out);
+        }
+        buf_done(&in);
+    }
+}
+
+static void events_come_one_at_a_time(void **state)
+{
+    struct stream_tail t;
+    struct stream_event e;
+    stream_tail_init(&t, STREAM_NDJSON, 0);
+    assert_false(stream_tail_event(&t, &e));
+    assert_true(stream_tail_push(&t, "\n" Q(1) "\n\n" DONE(2) "{\"se",
+                                 strlen("\n" Q(1) "\n\n" DONE(2) "{\"se")));
+    assert_true(stream_tail_event(&t, &e));
+    assert_true(stream_tail_event(&t, &e)); /* the same again until it was taken */
+    assert_int_equal(e.seq, 1);
+    assert_true(slice_eq_str(e.bytes, Q(1)));
+    assert_true(e.first && e.last);
+    stream_tail_took(&t, &e);
+    assert_true(stream_tail_event(&t, &e));
+    assert_int_equal(e.seq, 2);
+    assert_true(slice_eq_str(e.bytes, DONE(2)));
+    stream_tail_took(&t, &e);
+    assert_false(stream_tail_event(&t, &e));
+    stream_tail_done(&t);
+}
+
+static void a_long_event_comes_in_parts(void **state)
+{
+    struct stream_tail t;
+    struct stream_event e;
+    size_t total = 0;
+    stream_tail_init(&t, STREAM_NDJSON, 0);
+    assert_true(stream_tail_push(&t, "{\"seq\":7,", 9));
+    fill(&t, STREAM_TAIL_HOLD_MAX);
+    assert_true(stream_tail_event(&t, &e));
+    assert_true(e.seq == 7 && e.first && !e.last);
+    total += e.bytes.len;
+    stream_tail_took(&t, &e);
+    assert_false(stream_tail_event(&t, &e));
+    assert_true(stream_tail_push(&t, "}\n" Q(8), 2 + strlen(Q(8))));
+    assert_true(stream_tail_event(&t, &e));
+    assert_true(e.seq == 7 && !e.first && e.last);
+    total += e.bytes.len;
+    assert_int_equal(total, 9 + STREAM_TAIL_HOLD_MAX + 2);
+    stream_tail_took(&t, &e);
+    assert_true(stream_tail_event(&t, &e));
+    assert_true(e.seq == 8 && e.first && e.last);
+    stream_tail_done(&t);
+}
+
 static void a_stream_that_ends_well_is_unchanged(void **state)
 {
     static const char *const ins[] = {"", Q(1) DONE(2), Q(1) "{\"seq\":2", ": c\n\n" S(1, Q(1))};
@@ -104,14 +232,6 @@ static void half_an_event_is_held_back(void **state)
     stream_tail_done(&t);
 }
 
-static void fill(struct stream_tail *t, size_t len)
-{
-    char block[1024];
-    memset(block, 'x', sizeof(block));
-    for (; len; len -= MIN(len, sizeof(block)))
-        assert_true(stream_tail_push(t, block, MIN(len, sizeof(block))));
-}
-
 static void an_event_at_the_ceiling_is_held_and_a_longer_one_passes(void **state)
 {
     struct stream_tail t;
@@ -133,7 +253,7 @@ static void an_event_at_the_ceiling_is_held_and_a_longer_one_passes(void **state
     /* Broken inside: the line is ended, then comes the terminal event. */
     stream_tail_init(&t, STREAM_NDJSON, 3);
     fill(&t, STREAM_TAIL_HOLD_MAX + 1);
-    assert_true(stream_tail_break(&t, "gone \"now\""));
+    stream_tail_lose(&t, "gone \"now\"");
     size_t n = stream_tail_pull(&t, out, STREAM_TAIL_MAX + KIB(64));
     assert_true(n > STREAM_TAIL_HOLD_MAX + 2);
     out[n] = '\0';
@@ -161,6 +281,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(broken_streams_end_with_one_done),
+        cmocka_unit_test(a_stream_that_broke_anywhere_goes_on_where_it_was),
+        cmocka_unit_test(an_event_in_parts_goes_on_where_it_was),
+        cmocka_unit_test(events_come_one_at_a_time),
+        cmocka_unit_test(a_long_event_comes_in_parts),
         cmocka_unit_test(a_stream_that_ends_well_is_unchanged),
         cmocka_unit_test(half_an_event_is_held_back),
         cmocka_unit_test(an_event_at_the_ceiling_is_held_and_a_longer_one_passes),

@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 /*
- * Bytes on their way from a runner to a client. In an event stream it follows where events end and
- * the last `seq`, lets only whole events through, and can therefore end a broken stream properly.
- * Pure: knows no connection.
+ * Bytes on their way from a runner to a reader. In an event stream it follows where events end and
+ * the last `seq`, lets only whole events through, and can therefore go on with another source
+ * where one broke, or end a broken stream properly. Pure: knows no connection.
  */
 enum stream_format {
     STREAM_RAW,    /* any body: all bytes may go on at once */
@@ -32,6 +32,9 @@ struct stream_tail {
     char head[STREAM_TAIL_HEAD];
     size_t line_len;
     uint64_t event_seq;
+    size_t event_len; /* bytes of it that came */
+    size_t skip;      /* bytes to come that are out already */
+    uint64_t taking;  /* seq of the event that is being taken in parts, or 0 */
     bool event_done;
     bool in_event; /* STREAM_SSE: a field came since the last empty line */
     bool in_parts; /* some of this event has been let through */
@@ -49,7 +52,21 @@ bool stream_tail_wants_more(const struct stream_tail *t);
 /* The source ended well: what is held back may go on. */
 void stream_tail_end(struct stream_tail *t);
 /*
- * The source broke. An event stream gets, in place of half an event, its `done` with the status
- * sandbox_lost (unless it had its `done`); true: it is whole now. False: a raw body, cut.
+ * The source of an event stream broke, and another will follow that begins behind `last_seq`: half
+ * an event is forgotten, or, where some of it is out already, its beginning when it comes again.
  */
-bool stream_tail_break(struct stream_tail *t, const char *evalue);
+void stream_tail_resume(struct stream_tail *t);
+/*
+ * The source of an event stream is gone for good and its `done` has not passed: in place of half an
+ * event it gets one with the status sandbox_lost and the next seq.
+ */
+void stream_tail_lose(struct stream_tail *t, const char *evalue);
+
+/* The other way to take what is ready, of STREAM_NDJSON: one event at a time. */
+struct stream_event {
+    uint64_t seq;
+    struct slice bytes; /* borrowed until the next call; with the newline at the end */
+    bool first, last;   /* one above STREAM_TAIL_HOLD_MAX comes in parts */
+};
+bool stream_tail_event(struct stream_tail *t, struct stream_event *ret); /* false: none is ready */
+void stream_tail_took(struct stream_tail *t, const struct stream_event *e);

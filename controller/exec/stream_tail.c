@@ -1,12 +1,14 @@
 /*
- * Why: a client must never see half an event nor a stream without its end, and the controller must
+ * Why: a reader must never see half an event nor a stream without its end, and the controller must
  * not parse what a kernel printed. So only the first bytes of each line are kept (they are the
- * runner's own: `{"seq":N,"type":"…"`), and an event is held back until its end has come.
+ * runner's own: `{"seq":N,"type":"…"`), and an event is held back until its end has come. So a
+ * source that broke can be followed by another that begins behind the last whole event.
  *
  * Invariants: ready <= scanned == buf.len between calls; a full buffer has ready bytes, because
- * an event longer than STREAM_TAIL_HOLD_MAX goes through in parts.
+ * an event longer than STREAM_TAIL_HOLD_MAX goes through in parts. Of such a one `event_len` bytes
+ * are out, and as many are left away when it comes again.
  */
-#include "controller/relay/stream_tail.h"
+#include "controller/exec/stream_tail.h"
 
 #include <string.h>
 
@@ -97,11 +99,13 @@ static void scan(struct stream_tail *t)
     while (p < end) {
         const char *nl = memchr(p, '\n', (size_t)(end - p));
         add_to_line(t, p, (size_t)((nl ? nl : end) - p));
+        t->event_len += (size_t)((nl ? nl + 1 : end) - p);
         if (!nl)
             break;
         p = nl + 1;
         if (end_line(t)) {
             t->ready = (size_t)(p - base);
+            t->event_len = 0;
             t->in_parts = false;
         }
     }
@@ -114,13 +118,23 @@ static void scan(struct stream_tail *t)
 
 bool stream_tail_push(struct stream_tail *t, const char *p, size_t len)
 {
-    if (t->buf.len + len > STREAM_TAIL_MAX || buf_append(&t->buf, p, len) < 0)
+    size_t known = MIN(len, t->skip);
+    if (t->buf.len + len - known > STREAM_TAIL_MAX ||
+        buf_append(&t->buf, p + known, len - known) < 0)
         return false;
+    t->skip -= known;
     if (t->format == STREAM_RAW)
         t->ready = t->scanned = t->buf.len;
     else
         scan(t);
     return true;
+}
+
+static void drop(struct stream_tail *t, size_t n)
+{
+    buf_consume(&t->buf, n);
+    t->ready -= n;
+    t->scanned -= n;
 }
 
 size_t stream_tail_pull(struct stream_tail *t, char *out, size_t max)
@@ -129,9 +143,7 @@ size_t stream_tail_pull(struct stream_tail *t, char *out, size_t max)
     if (n == 0)
         return 0;
     memcpy(out, t->buf.ptr, n);
-    buf_consume(&t->buf, n);
-    t->ready -= n;
-    t->scanned -= n;
+    drop(t, n);
     return n;
 }
 
@@ -145,6 +157,18 @@ void stream_tail_end(struct stream_tail *t)
     t->ready = t->scanned = t->buf.len;
 }
 
+void stream_tail_resume(struct stream_tail *t)
+{
+    if (t->in_parts) {
+        t->skip = t->event_len;
+        return;
+    }
+    t->buf.len = t->scanned = t->ready;
+    t->line_len = t->event_len = t->skip = 0;
+    t->event_seq = 0;
+    t->event_done = t->in_event = false;
+}
+
 static void drop_half_event(struct stream_tail *t)
 {
     /* What was let through cannot be taken back: end it, so that what follows stands by itself. */
@@ -154,31 +178,54 @@ static void drop_half_event(struct stream_tail *t)
         t->buf.len = t->ready;
 }
 
-bool stream_tail_break(struct stream_tail *t, const char *evalue)
+void stream_tail_lose(struct stream_tail *t, const char *evalue)
 {
-    if (t->format == STREAM_RAW)
-        return false;
+    struct buf error;
+    uint64_t seq = t->last_seq + 1;
     drop_half_event(t);
-    if (!t->done) {
-        struct buf error;
-        uint64_t seq = t->last_seq + 1;
-        buf_init(&error, KIB(32));
-        buf_append_str(&error, "{\"ename\":\"SandboxLost\",\"evalue\":");
-        jsonx_append_string(&error, slice_str(evalue));
-        buf_append_char(&error, '}');
-        const struct exec_done event = {.status = "sandbox_lost",
-                                        .execution_count = -1,
-                                        .duration_ms = -1,
-                                        .error_json = buf_slice(&error)};
-        if (t->format == STREAM_SSE)
-            buf_printf(&t->buf, "id: %llu\ndata: ", (unsigned long long)seq);
-        exec_event_done(&t->buf, seq, &event);
-        if (t->format == STREAM_SSE)
-            buf_append_char(&t->buf, '\n');
-        buf_done(&error);
-        t->last_seq = seq;
-        t->done = true;
-    }
+    buf_init(&error, KIB(32));
+    buf_append_str(&error, "{\"ename\":\"SandboxLost\",\"evalue\":");
+    jsonx_append_string(&error, slice_str(evalue));
+    buf_append_char(&error, '}');
+    const struct exec_done event = {.status = "sandbox_lost",
+                                    .execution_count = -1,
+                                    .duration_ms = -1,
+                                    .error_json = buf_slice(&error)};
+    if (t->format == STREAM_SSE)
+        buf_printf(&t->buf, "id: %llu\ndata: ", (unsigned long long)seq);
+    exec_event_done(&t->buf, seq, &event);
+    if (t->format == STREAM_SSE)
+        buf_append_char(&t->buf, '\n');
+    buf_done(&error);
+    t->last_seq = seq;
+    t->done = true;
+    t->in_parts = false;
     stream_tail_end(t);
-    return true;
+}
+
+/* ---- event by event ---- */
+
+bool stream_tail_event(struct stream_tail *t, struct stream_event *ret)
+{
+    for (; t->ready > 0; drop(t, 1)) {
+        const char *p = t->buf.ptr, *nl = memchr(p, '\n', t->ready);
+        uint64_t seq = 0;
+        if (nl == p && !t->taking)
+            continue; /* a keep-alive */
+        *ret = (struct stream_event){.seq = t->taking,
+                                     .bytes = slice_make(p, nl ? (size_t)(nl + 1 - p) : t->ready),
+                                     .first = !t->taking,
+                                     .last = nl != NULL};
+        if (!t->taking && skip(&p, p + t->ready, "{\"seq\":") &&
+            read_number(&p, t->buf.ptr + t->ready, &seq))
+            ret->seq = seq;
+        return true;
+    }
+    return false;
+}
+
+void stream_tail_took(struct stream_tail *t, const struct stream_event *e)
+{
+    t->taking = e->last ? 0 : e->seq;
+    drop(t, e->bytes.len);
 }
