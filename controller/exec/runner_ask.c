@@ -27,8 +27,8 @@
 
 #define HOLD_MAX    KIB(64)
 #define HEAD_MAX    KIB(32) /* of an answer's other headers; the client's own ceiling is lower */
-#define WORD_MS     200     /* for the backend's word, before a question is sent again or given up */
-#define AGAIN_MS    20      /* the same for an execution, doubled with every break, up to … */
+#define WORD_MS     200 /* for the backend's word, before a question is sent again or given up */
+#define AGAIN_MS    10  /* the same for an execution, doubled with every break, up to … */
 #define AGAIN_MAX   2000
 #define PATIENCE_MS 15000
 #define ATTACH_MS   5000  /* for the head of a stream that is attached to again */
@@ -52,7 +52,8 @@ struct runner_ask {
     struct err gone; /* what it said; ERR_OK: the sandbox lives */
     struct err why;  /* of the last break; at the end, what the reader is told */
     struct httpc_call *call;
-    struct loop_timer *timer; /* until a head, of a wait, of a stream's silence, of its last words */
+    struct loop_timer
+        *timer; /* until a head, of a wait, of a stream's silence, of its last words */
     struct loop_post tell;
     bool *freed; /* of who is inside the reader's callbacks */
 
@@ -371,8 +372,8 @@ static int send_now(struct runner_ask *a, struct err *err)
                                                      .on_send = on_send,
                                                      .on_done = on_done};
     _cleanup_(freep) char *url = NULL;
-    const char *accept = a->tail.format == STREAM_SSE ? "Accept: text/event-stream"
-                                                      : "Accept: application/x-ndjson";
+    const char *accept =
+        a->tail.format == STREAM_SSE ? "Accept: text/event-stream" : "Accept: application/x-ndjson";
     const char *attach[] = {a->auth, accept, given_header(a, "X-Request-Id"), NULL};
     struct httpc_request to = {.unix_path = a->unix_path,
                                .method = a->has_head ? "GET" : a->method,
@@ -404,8 +405,7 @@ static int send_now(struct runner_ask *a, struct err *err)
 static bool may_ask_again(const struct runner_ask *a)
 {
     if (a->has_head)
-        return id_is_exec(a->execution_id) &&
-               loop_now_ms(a->loop) - a->broke_ms < a->patience_ms;
+        return id_is_exec(a->execution_id) && loop_now_ms(a->loop) - a->broke_ms < a->patience_ms;
     if (a->send && a->sent_some)
         return false;
     if (a->again == RUNNER_ASK_ATTACH && a->reached)
@@ -518,8 +518,7 @@ ssize_t runner_ask_read(struct runner_ask *a, char *out, size_t max)
     ask_for_more(a);
     if (n > 0 || a->state != RUNNER_ASK_OVER)
         return (ssize_t)n;
-    if (a->end == RUNNER_ASK_ENDED ||
-        (a->end == RUNNER_ASK_LOST && a->tail.format != STREAM_RAW))
+    if (a->end == RUNNER_ASK_ENDED || (a->end == RUNNER_ASK_LOST && a->tail.format != STREAM_RAW))
         return RUNNER_ASK_READ_END;
     return RUNNER_ASK_READ_CUT;
 }

@@ -25,9 +25,9 @@ struct sandbox;
  *   any but OVER ─failed→ OVER
  */
 enum runner_ask_state {
-    RUNNER_ASK_STARTING,  /* sent; no head of an answer yet */
-    RUNNER_ASK_HOLDING,   /* an answer that is no event stream comes, and can still be asked again */
-    RUNNER_ASK_PASSING,   /* … it is too long to be kept: what came is passed on */
+    RUNNER_ASK_STARTING, /* sent; no head of an answer yet */
+    RUNNER_ASK_HOLDING,  /* an answer that is no event stream comes, and can still be asked again */
+    RUNNER_ASK_PASSING,  /* … it is too long to be kept: what came is passed on */
     RUNNER_ASK_STREAMING, /* events come */
     RUNNER_ASK_BROKEN,    /* no connection: the backend may say why, else it is asked again */
     RUNNER_ASK_ATTACHING, /* asked again; no head yet */

@@ -56,10 +56,10 @@ bool runner_ask_next_state(enum runner_ask_state from, enum runner_ask_event ev,
 const char *runner_ask_state_name(enum runner_ask_state s)
 {
     static const char *const names[RUNNER_ASK_STATES] = {
-        [RUNNER_ASK_STARTING] = "starting",   [RUNNER_ASK_HOLDING] = "holding",
-        [RUNNER_ASK_PASSING] = "passing",     [RUNNER_ASK_STREAMING] = "streaming",
-        [RUNNER_ASK_BROKEN] = "broken",       [RUNNER_ASK_ATTACHING] = "attaching",
-        [RUNNER_ASK_ENDING] = "ending",       [RUNNER_ASK_OVER] = "over",
+        [RUNNER_ASK_STARTING] = "starting", [RUNNER_ASK_HOLDING] = "holding",
+        [RUNNER_ASK_PASSING] = "passing",   [RUNNER_ASK_STREAMING] = "streaming",
+        [RUNNER_ASK_BROKEN] = "broken",     [RUNNER_ASK_ATTACHING] = "attaching",
+        [RUNNER_ASK_ENDING] = "ending",     [RUNNER_ASK_OVER] = "over",
     };
     return names[s];
 }

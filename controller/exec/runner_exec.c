@@ -96,8 +96,8 @@ void runner_exec_resume(struct runner_exec *x)
     loop_post(&x->again, x->loop, on_ready, x);
 }
 
-static int start(struct runner_exec **ret, struct runner_exec *x,
-                 const struct runner_exec_cfg *cfg, struct runner_ask_cfg *ask, struct err *err)
+static int start(struct runner_exec **ret, struct runner_exec *x, const struct runner_exec_cfg *cfg,
+                 struct runner_ask_cfg *ask, struct err *err)
 {
     static const struct runner_ask_consumer consumer = {
         .on_head = on_head, .on_ready = on_ready, .on_over = on_over};
@@ -140,8 +140,8 @@ int runner_exec_attach(struct runner_exec **ret, const struct runner_exec_cfg *c
 {
     struct runner_exec *x = MEM_NEW(struct runner_exec);
     *x = (struct runner_exec){.consumer = consumer, .ctx = ctx};
-    _cleanup_(freep) char *target = mem_printf("/executions/%s/events?after=%llu",
-                                               cfg->execution_id, (unsigned long long)seq);
+    _cleanup_(freep) char *target =
+        mem_printf("/executions/%s/events?after=%llu", cfg->execution_id, (unsigned long long)seq);
     struct runner_ask_cfg ask = {.method = "GET", .target = target, .after = seq};
     return start(ret, x, cfg, &ask, err);
 }
@@ -160,8 +160,7 @@ struct runner_exec *runner_exec_free(struct runner_exec *x)
 }
 
 int runner_exec_cancel(struct httpc *http, const struct sandbox *sb, const char *execution_id,
-                       enum runner_exec_cancel how, runner_reply_fn fn, void *ctx,
-                       struct err *err)
+                       enum runner_exec_cancel how, runner_reply_fn fn, void *ctx, struct err *err)
 {
     _cleanup_(freep) char *path =
         mem_printf("/executions/%s/cancel%s", execution_id,

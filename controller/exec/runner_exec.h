@@ -53,8 +53,7 @@ enum runner_exec_cancel {
     RUNNER_EXEC_CLIENT_LEFT, /* the same if it was asked for with on_disconnect, else nothing */
 };
 int runner_exec_cancel(struct httpc *http, const struct sandbox *sb, const char *execution_id,
-                       enum runner_exec_cancel how, runner_reply_fn fn, void *ctx,
-                       struct err *err);
+                       enum runner_exec_cancel how, runner_reply_fn fn, void *ctx, struct err *err);
 /* A line for its input(); ERR_NO_INPUT_PENDING when it asks for none. Sent once. */
 int runner_exec_input(struct httpc *http, const struct sandbox *sb, const char *execution_id,
                       struct slice value, runner_reply_fn fn, void *ctx, struct err *err);

@@ -54,9 +54,12 @@ bool relay_body_next_state(enum relay_body_state from, enum relay_body_event ev,
 const char *relay_body_state_name(enum relay_body_state s)
 {
     static const char *const names[RELAY_BODY_STATES] = {
-        [RELAY_BODY_KEEPING] = "keeping",       [RELAY_BODY_FLOWING] = "flowing",
-        [RELAY_BODY_STOPPED] = "stopped",       [RELAY_BODY_WHOLE] = "whole",
-        [RELAY_BODY_DISCARDING] = "discarding", [RELAY_BODY_DISCARDED] = "discarded",
+        [RELAY_BODY_KEEPING] = "keeping",
+        [RELAY_BODY_FLOWING] = "flowing",
+        [RELAY_BODY_STOPPED] = "stopped",
+        [RELAY_BODY_WHOLE] = "whole",
+        [RELAY_BODY_DISCARDING] = "discarding",
+        [RELAY_BODY_DISCARDED] = "discarded",
         [RELAY_BODY_CUT] = "cut",
     };
     return names[s];
@@ -143,7 +146,7 @@ ssize_t relay_body_send(struct relay_body *b, char *out, size_t max)
     size_t n = MIN(max, b->bytes.len);
     if (n == 0)
         return b->state == RELAY_BODY_WHOLE || b->state == RELAY_BODY_DISCARDED ? HTTPC_SEND_END
-                                                                                 : 0;
+                                                                                : 0;
     memcpy(out, b->bytes.ptr, n);
     buf_consume(&b->bytes, n);
     if (b->state == RELAY_BODY_STOPPED && b->bytes.len <= BUFFER_LOW)

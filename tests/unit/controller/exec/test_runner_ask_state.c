@@ -27,9 +27,9 @@ static void every_state_and_event(void **state)
     static const char *const events[] = {"stream", "answer", "long", "end",
                                          "broke",  "again",  "gone", "failed"};
     for (unsigned s = 0; s < RUNNER_ASK_STATES; s++) {
-        const char *const row[] = {expected[s].stream,  expected[s].answer, expected[s].is_long,
-                                   expected[s].end,     expected[s].broke,  expected[s].again,
-                                   expected[s].gone,    expected[s].failed};
+        const char *const row[] = {expected[s].stream, expected[s].answer, expected[s].is_long,
+                                   expected[s].end,    expected[s].broke,  expected[s].again,
+                                   expected[s].gone,   expected[s].failed};
         assert_string_equal(runner_ask_state_name(s), expected[s].state);
         for (unsigned e = 0; e < RUNNER_ASK_EVENTS; e++) {
             enum runner_ask_state to = RUNNER_ASK_STATES;

@@ -17,6 +17,7 @@
 #include "lib/http/http.h"
 #include "lib/httpc/httpc.h"
 #include "lib/loop/loop.h"
+#include "tests/unit/controller/exec/log_runner.h"
 #include "tests/unit/controller/exec/raw_peer.h"
 #include "tests/unit/controller/exec/sandbox_stub.h"
 
@@ -96,7 +97,8 @@ static inline int setup(void **state)
     assert_int_equal(loop_new(&f->loop, NULL), 0);
     assert_int_equal(httpc_new(&f->to_runner, f->loop, 64, NULL), 0);
     assert_int_equal(httpc_new(&f->client, f->loop, 64, NULL), 0);
-    const struct relay_cfg cfg = {.loop = f->loop, .http = f->to_runner, .deadline_ms = 300, .patience_ms = 1000};
+    const struct relay_cfg cfg = {
+        .loop = f->loop, .http = f->to_runner, .deadline_ms = 1000, .patience_ms = 1000};
     assert_int_equal(relay_new(&f->relay, &cfg, NULL), 0);
     const struct http_server_cfg server = {
         .routes = routes, .n_routes = ARRAY_LEN(routes), .ctx = f};
@@ -190,7 +192,7 @@ static inline void on_done(void *ctx, const struct err *err)
 }
 
 static inline void start(struct fixture *f, const char *method, const char *path,
-                  const char *const *headers, const char *body)
+                         const char *const *headers, const char *body)
 {
     static const struct httpc_callbacks callbacks = {.on_header = on_header,
                                                      .on_headers = on_headers,
@@ -214,8 +216,8 @@ static inline void start(struct fixture *f, const char *method, const char *path
     assert_int_equal(httpc_start(&f->call, f->client, &req, &callbacks, f, NULL), 0);
 }
 
-static inline void ask(struct fixture *f, const char *method, const char *path, const char *const *headers,
-                const char *body)
+static inline void ask(struct fixture *f, const char *method, const char *path,
+                       const char *const *headers, const char *body)
 {
     start(f, method, path, headers, body);
     loop_run(f->loop);
@@ -253,12 +255,6 @@ static inline void execution_id_of(const struct fixture *f, unsigned n, char out
 
 /* ---- the runner's words ---- */
 
-#define NDJSON                                                                                     \
-    "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nLocation: /executions/e\r\n"         \
-    "Transfer-Encoding: chunked\r\n\r\n"
-#define SSE                                                                                        \
-    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"                        \
-    "Transfer-Encoding: chunked\r\n\r\n"
 #define LINE1 "{\"seq\":1,\"type\":\"started\"}\n"
 #define LINE2 "{\"seq\":2,\"type\":\"done\",\"status\":\"ok\"}\n"
 #define LOST                                                                                       \

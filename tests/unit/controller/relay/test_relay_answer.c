@@ -12,10 +12,8 @@
 static const struct {
     const char *state, *head, *flows, *whole, *problem, *left;
 } expected[] = {
-    {"none", "known", "", "", "given", "left"},
-    {"known", "", "flowing", "given", "given", "left"},
-    {"flowing", "", "", "", "", "left"},
-    {"given", "", "", "", "", "left"},
+    {"none", "known", "", "", "given", "left"}, {"known", "", "flowing", "given", "given", "left"},
+    {"flowing", "", "", "", "", "left"},        {"given", "", "", "", "", "left"},
     {"left", "", "", "", "", "left"},
 };
 

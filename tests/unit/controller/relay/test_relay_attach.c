@@ -1,124 +1,9 @@
 /*
  * Streams whose connection to a living runner breaks, wherever it may: the client must get what it
- * would have got of one that did not. The runner is a thread that has a log and a list of the
- * places at which its connections break.
+ * would have got of one that did not. The runner has a log and a list of the places at which its
+ * connections break (log_runner.h).
  */
 #include "tests/unit/controller/relay/relay_fixture.h"
-
-#define WHOLE SIZE_MAX
-
-/* What the runner does; set before peer_start(). */
-static struct {
-    const char *lines[4]; /* events 1, 2, … */
-    size_t big;           /* when not 0, in place of `lines`: one event above 256 KiB, then others */
-    size_t cuts[8];       /* the n-th connection closes after so many bytes */
-    const char *answers[8]; /* the n-th connection says this instead */
-    unsigned n;           /* connections */
-    bool gates[8];        /* the n-th connection waits for the test before it closes */
-    char afters[8][32];   /* what they asked for */
-} plan;
-
-static const char *const short_log[] = {
-    "{\"seq\":1,\"type\":\"started\"}\n",
-    "{\"seq\":2,\"type\":\"output\",\"output\":{\"text\":\"\\n\"}}\n",
-    "{\"seq\":3,\"type\":\"done\",\"status\":\"ok\"}\n",
-};
-
-static void use_short_log(void)
-{
-    memset(&plan, 0, sizeof(plan));
-    for (unsigned i = 0; i < ARRAY_LEN(short_log); i++)
-        plan.lines[i] = short_log[i];
-    for (unsigned i = 0; i < ARRAY_LEN(plan.cuts); i++)
-        plan.cuts[i] = WHOLE;
-}
-
-static void add_event(struct buf *out, bool sse, unsigned seq, const char *line)
-{
-    if (sse)
-        buf_printf(out, "id: %u\ndata: ", seq);
-    buf_append_str(out, line);
-    if (sse)
-        buf_append_char(out, '\n');
-}
-
-static char *big_line(unsigned seq)
-{
-    struct buf b;
-    buf_init(&b, MIB(2));
-    buf_printf(&b, "{\"seq\":%u,\"type\":\"output\",\"x\":\"", seq);
-    for (size_t i = 0; i < plan.big; i++)
-        buf_append_char(&b, (char)('a' + (i * 7 + seq) % 26));
-    buf_append_str(&b, "\"}\n");
-    return buf_take(&b);
-}
-
-/* The events after `after`, each by `add` (a chunk of the answer, or text). */
-static void each_event(uint64_t after, struct buf *out, bool sse,
-                       void (*add)(struct buf *out, bool sse, unsigned seq, const char *line))
-{
-    for (unsigned seq = (unsigned)after + 1; seq <= ARRAY_LEN(plan.lines); seq++) {
-        _cleanup_(freep) char *big = plan.big && seq < 4 ? big_line(seq) : NULL;
-        const char *line = big ? big : plan.lines[seq - 1];
-        if (plan.big && seq == 4)
-            line = "{\"seq\":4,\"type\":\"done\",\"status\":\"ok\"}\n";
-        if (line)
-            add(out, sse, seq, line);
-    }
-}
-
-static void add_chunk(struct buf *out, bool sse, unsigned seq, const char *line)
-{
-    struct buf event;
-    buf_init(&event, MIB(2));
-    add_event(&event, sse, seq, line);
-    buf_printf(out, "%zx\r\n", event.len);
-    buf_append_slice(out, buf_slice(&event));
-    buf_append_str(out, "\r\n");
-    buf_done(&event);
-}
-
-static char *want(bool sse, uint64_t after)
-{
-    struct buf b;
-    buf_init(&b, MIB(8));
-    each_event(after, &b, sse, add_event);
-    return buf_take(&b);
-}
-
-/* Head and body of the answer as they go over the wire. */
-static struct buf wire(bool sse, uint64_t after)
-{
-    struct buf b;
-    buf_init(&b, MIB(8));
-    buf_append_str(&b, sse ? SSE : NDJSON);
-    each_event(after, &b, sse, add_chunk);
-    buf_append_str(&b, "0\r\n\r\n");
-    return b;
-}
-
-static void log_runner(struct peer *p)
-{
-    for (int fd = peer_accept(p); fd >= 0; fd = peer_accept(p)) {
-        unsigned n = plan.n++ % 8;
-        if (hear(p, fd)) {
-            const char *head = p->request[(p->n_requests - 1) % 4];
-            const char *at = strstr(head, "after=");
-            bool sse = strstr(head, "event-stream") != NULL;
-            snprintf(plan.afters[n], sizeof(plan.afters[n]), "%.*s",
-                     (int)(at ? strcspn(at + 6, " &") : 1), at ? at + 6 : "-");
-            struct buf b = wire(sse, at ? strtoull(at + 6, NULL, 10) : 0);
-            if (plan.answers[n])
-                says(fd, plan.answers[n]);
-            else
-                say(fd, b.ptr, MIN(b.len, plan.cuts[n]));
-            buf_done(&b);
-        }
-        if (plan.gates[n])
-            peer_wait(p);
-        close(fd);
-    }
-}
 
 static const char *const ndjson[] = {"Accept: application/x-ndjson", NULL};
 static const char *const sse[] = {"Accept: text/event-stream", NULL};
@@ -279,9 +164,8 @@ static void no_runner_for_long_cuts_the_stream(void **state)
 
 static void a_log_that_was_dropped_cuts_the_stream(void **state)
 {
-    static const char *const answers[] = {
-        "HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"};
+    static const char *const answers[] = {"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n",
+                                          "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"};
     struct fixture *f = *state;
     use_short_log();
     peer_start(&f->runner, log_runner);
