@@ -4,10 +4,12 @@
  *
  * User code shares its uid and PID namespace. As PID 1 it is out of reach of signals from inside;
  * SIGTERM is read from a signalfd and obeyed only when it came from outside the namespace
- * (si_pid 0) by kill (SI_USER, which rt_sigqueueinfo cannot forge). It is not dumpable, so that
+ * (si_pid 0) by kill (SI_USER, which rt_sigqueueinfo cannot forge; nor does a full queue lose the
+ * sender, as kernels' limit of queued signals is below ours). It is not dumpable, so that
  * /proc/1/mem, fd and environ are closed to user code.
  */
 #include "kernel-runner/core/runner.h"
+#include "kernel-runner/kernel/kernel_walls.h"
 #include "kernel-runner/routes/routes.h"
 #include "kernel-runner/runner_conf.h"
 #include "kernel-runner/serve.h"
@@ -31,6 +33,7 @@
 struct program {
     struct loop *loop;
     struct runner_conf conf;
+    struct kernel_walls *walls;
     struct runner *runner;
     struct serve *serve;
     struct loop_signals *signals;
@@ -124,6 +127,7 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
                                       .cwd = c->files,
                                       .pids = (unsigned)c->pids,
                                       .start_timeout_ms = c->start_timeout,
+                                      .walls = p->walls,
                                       .is_init = getpid() == 1};
     cfg->files_dir = c->files;
     cfg->files_max_bytes = c->files_max;
@@ -146,7 +150,8 @@ static int start(struct program *p, struct err *err)
 {
     static const int sigs[] = {SIGTERM, SIGINT, SIGCHLD, 0};
     int r = beneath_check(err);
-    if (r < 0 || (r = crypto_init(err)) < 0 || (r = loop_new(&p->loop, err)) < 0 ||
+    if (r < 0 || (r = kernel_walls_new(&p->walls, err)) < 0 || (r = crypto_init(err)) < 0 ||
+        (r = loop_new(&p->loop, err)) < 0 ||
         (r = loop_signals_new(&p->signals, p->loop, sigs, on_signal, p, err)) < 0)
         return r;
     p->drain = loop_timer_new(p->loop, on_drained, p);
@@ -166,6 +171,7 @@ static void stop(struct program *p)
     serve_free(p->serve);
     runner_free(p->runner);
     mem_cgroup_free(p->cgroup);
+    kernel_walls_free(p->walls);
     loop_signals_free(p->signals);
     loop_timer_free(p->drain);
     loop_free(p->loop);
@@ -175,6 +181,15 @@ static void stop(struct program *p)
 static void allow_tracing(void)
 {
     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+static void raise_limit(__rlimit_resource_t resource)
+{
+    struct rlimit r;
+    if (getrlimit(resource, &r) == 0) {
+        r.rlim_cur = r.rlim_max;
+        setrlimit(resource, &r);
+    }
 }
 
 static void harden(void)
@@ -187,11 +202,8 @@ static void harden(void)
     if (CAESARION_SANITIZED)
         atexit(allow_tracing);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
+    raise_limit(RLIMIT_NOFILE);
+    raise_limit(RLIMIT_SIGPENDING); /* far above the kernels': see kernel_walls.c */
 }
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+struct kernel_walls;
 
 /* How every kernel of this sandbox is started: from the runner's options, constant afterwards. */
 struct kernel_cfg {
@@ -15,5 +16,6 @@ struct kernel_cfg {
     size_t n_join;
     unsigned pids;            /* RLIMIT_NPROC; 0: none */
     int64_t start_timeout_ms; /* from exec to the kernel's first answer */
-    bool is_init;             /* the runner is PID 1 of its namespace */
+    const struct kernel_walls *walls;
+    bool is_init; /* the runner is PID 1 of its namespace */
 };

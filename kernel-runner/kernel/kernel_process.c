@@ -36,7 +36,7 @@ struct kernel_proc {
     struct jp_client *client;
     struct loop_child *child;
     struct loop_poll *output;
-    int output_fd, exec_errno_fd;
+    int output_fd, failure_fd;
     char words[WORDS_BYTES + 1];
     size_t words_len;
     struct loop_timer *timer; /* asks kernel_info again; then: start deadline; then: settling */
@@ -202,7 +202,7 @@ static int start_process(struct kernel_proc *p, struct err *err)
     if (r < 0)
         return r;
     p->output_fd = process.output_fd;
-    p->exec_errno_fd = process.exec_errno_fd;
+    p->failure_fd = process.failure_fd;
     r = loop_child_new(&p->child, p->cfg.loop, process.pid, on_exit_, p, err);
     if (r < 0) {
         kill(process.pid, SIGKILL);
@@ -216,7 +216,7 @@ int kernel_proc_start(struct kernel_proc **ret, const struct kernel_process_cfg 
 {
     struct kernel_proc *p = MEM_NEW(struct kernel_proc);
     p->cfg = *cfg;
-    p->output_fd = p->exec_errno_fd = -1;
+    p->output_fd = p->failure_fd = -1;
     p->timer = loop_timer_new(cfg->loop, on_timer, p);
     int r = kernel_dir_make(&p->dir, cfg->kernel->run_dir, err);
     if (r == 0)
@@ -274,10 +274,11 @@ void kernel_proc_kill(struct kernel_proc *p)
 
 const char *kernel_proc_words(struct kernel_proc *p)
 {
-    int e = 0;
-    if (p->exec_errno_fd >= 0 && read(p->exec_errno_fd, &e, sizeof(e)) == (ssize_t)sizeof(e)) {
-        _cleanup_(freep) char *why = mem_printf("%s: %s", p->cfg.kernel->python,
-                                                strerrordesc_np(e) ? strerrordesc_np(e) : "");
+    struct kernel_spawn_failure f;
+    if (p->failure_fd >= 0 && read(p->failure_fd, &f, sizeof(f)) == (ssize_t)sizeof(f)) {
+        _cleanup_(freep) char *why =
+            mem_printf("%s: %s", f.wall ? kernel_wall_name(f.wall) : p->cfg.kernel->python,
+                       strerrordesc_np(f.error) ? strerrordesc_np(f.error) : "");
         add_words(p, why, strlen(why));
     }
     return p->words;
@@ -296,8 +297,8 @@ struct kernel_proc *kernel_proc_free(struct kernel_proc *p)
     jp_client_free(p->client);
     if (p->output_fd >= 0)
         close(p->output_fd);
-    if (p->exec_errno_fd >= 0)
-        close(p->exec_errno_fd);
+    if (p->failure_fd >= 0)
+        close(p->failure_fd);
     kernel_dir_free(p->dir, p->cfg.loop);
     free(p->conn_file);
     free(p->launcher);

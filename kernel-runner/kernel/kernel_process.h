@@ -31,7 +31,7 @@ const char *kernel_proc_session(const struct kernel_proc *p);
 bool kernel_proc_alive(const struct kernel_proc *p);
 void kernel_proc_interrupt(struct kernel_proc *p);
 void kernel_proc_kill(struct kernel_proc *p); /* SIGKILL to the process and its group */
-/* The last 2 KiB it wrote before ipykernel took fd 1 and 2 over, and why exec failed. */
+/* The last 2 KiB it wrote before ipykernel took fd 1 and 2 over, and why it was not started. */
 const char *kernel_proc_words(struct kernel_proc *p);
 /* Kills what lives, closes everything, removes the directory; no callback after. NULL ok. */
 struct kernel_proc *kernel_proc_free(struct kernel_proc *p);

@@ -12,14 +12,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define ENV_MAX 512
@@ -92,12 +87,6 @@ static void env_fill(struct env_list *e, const struct kernel_spawn *s)
     e->items[e->len] = NULL;
 }
 
-static void limit(int resource, rlim_t value)
-{
-    struct rlimit r = {value, value};
-    setrlimit(resource, &r);
-}
-
 /* After fork, async-signal-safe calls only. Signals that the runner ignores or blocks come back. */
 static void child_signals(void)
 {
@@ -107,56 +96,6 @@ static void child_signals(void)
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-/*
- * Nobody sets the resource limits of another process: user code shares the runner's uid, and
- * prlimit(1, RLIMIT_CPU) ends even PID 1. Other architectures' system calls, with other numbers,
- * are refused as a whole.
- */
-static void child_filter(void)
-{
-#if defined(__x86_64__)
-    const unsigned arch = AUDIT_ARCH_X86_64, other_abi = 0x40000000;
-#elif defined(__aarch64__)
-    const unsigned arch = AUDIT_ARCH_AARCH64, other_abi = 0x40000000;
-#else
-    return;
-#endif
-#define WORD(member, high)                                                                         \
-    BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, member) + ((high) ? 4 : 0))
-#define IF(op, value, then, otherwise) BPF_JUMP(BPF_JMP | (op) | BPF_K, value, then, otherwise)
-    struct sock_filter rules[] = {
-        /*  0 */ WORD(arch, 0),
-        /*  1 */ IF(BPF_JEQ, arch, 0, 9),
-        /*  2 */ WORD(nr, 0),
-        /*  3 */ IF(BPF_JGE, other_abi, 7, 0),
-        /*  4 */ IF(BPF_JEQ, SYS_prlimit64, 0, 7),
-        /*  5 */ WORD(args[0], 0), /* which process: 0 is itself */
-        /*  6 */ IF(BPF_JEQ, 0, 5, 0),
-        /*  7 */ WORD(args[2], 0), /* the new limits, or NULL */
-        /*  8 */ IF(BPF_JEQ, 0, 0, 2),
-        /*  9 */ WORD(args[2], 1),
-        /* 10 */ IF(BPF_JEQ, 0, 1, 0),
-        /* 11 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-        /* 12 */ BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-#undef WORD
-#undef IF
-    struct sock_fprog program = {ARRAY_LEN(rules), rules};
-    syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
-}
-
-static void child_limits(const struct kernel_cfg *cfg)
-{
-    limit(RLIMIT_CORE, 0);
-    limit(RLIMIT_NOFILE, 4096);
-    if (cfg->memory_bytes)
-        limit(RLIMIT_DATA, cfg->memory_bytes);
-    if (cfg->pids)
-        limit(RLIMIT_NPROC, cfg->pids);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    child_filter();
 }
 
 static int child_enter(const char *path)
@@ -169,11 +108,11 @@ static int child_enter(const char *path)
     return r;
 }
 
-__attribute__((noreturn)) static void child_fail(int fd)
+__attribute__((noreturn)) static void child_fail(int fd, enum kernel_wall wall)
 {
-    int e = errno;
-    ssize_t n = write(fd, &e, sizeof(e));
-    _exit(n == (ssize_t)sizeof(e) ? 127 : 126);
+    struct kernel_spawn_failure f = {.error = errno, .wall = wall};
+    ssize_t n = write(fd, &f, sizeof(f));
+    _exit(n == (ssize_t)sizeof(f) ? 127 : 126);
 }
 
 /*
@@ -198,23 +137,25 @@ __attribute__((noreturn)) static void child(const struct kernel_spawn *s, char *
                                             char *const *envp, int null_fd, int out_fd, int err_fd)
 {
     if (child_place(s->cfg) < 0)
-        child_fail(err_fd);
+        child_fail(err_fd, KERNEL_WALL_NONE);
     setsid();
     child_signals();
     if (!s->cfg->is_init)
         prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     if (dup2(null_fd, 0) < 0 || dup2(out_fd, 1) < 0 || dup2(out_fd, 2) < 0)
-        child_fail(err_fd);
+        child_fail(err_fd, KERNEL_WALL_NONE);
+    enum kernel_wall wall = kernel_walls_enter(s->cfg->walls, s->cfg);
+    if (wall != KERNEL_WALL_NONE)
+        child_fail(err_fd, wall);
     /* All that the runner holds is closed before a path is followed: one that user code has bent to
      * /proc/self/fd would lead to the host. */
     if ((err_fd > 3 && syscall(SYS_close_range, 3, (unsigned)err_fd - 1, 0) < 0) ||
         syscall(SYS_close_range, (unsigned)err_fd + 1, ~0U, 0) < 0)
-        child_fail(err_fd);
+        child_fail(err_fd, KERNEL_WALL_NONE);
     if (child_enter(s->cwd) < 0 && child_enter(s->cfg->cwd) < 0 && child_enter("/") < 0)
-        child_fail(err_fd);
-    child_limits(s->cfg);
+        child_fail(err_fd, KERNEL_WALL_NONE);
     execve(argv[0], argv, envp);
-    child_fail(err_fd);
+    child_fail(err_fd, KERNEL_WALL_NONE);
 }
 
 int kernel_spawn(const struct kernel_spawn *s, struct kernel_process *ret, struct err *err)

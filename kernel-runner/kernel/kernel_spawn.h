@@ -1,15 +1,22 @@
 #pragma once
 #include "kernel-runner/kernel/kernel_cfg.h"
+#include "kernel-runner/kernel/kernel_walls.h"
 #include "lib/base/err.h"
 
 /*
  * Starts one kernel process: its own session and process group, no inherited descriptors, a cleared
- * environment plus `env`, limits, no new privileges. Does not wait for it.
+ * environment plus `env`, no new privileges, within the walls of the cfg. Does not wait for it.
  */
+/* Why the child did not become the kernel. */
+struct kernel_spawn_failure {
+    int error;             /* errno */
+    enum kernel_wall wall; /* that did not stand; NONE: descriptors, its folder or exec */
+};
+
 struct kernel_process {
     pid_t pid;
-    int exec_errno_fd; /* readable: an errno when exec failed, EOF when it succeeded */
-    int output_fd;     /* what it writes to fd 1 and 2 before ipykernel captures them */
+    int failure_fd; /* readable: a kernel_spawn_failure, or EOF when exec succeeded */
+    int output_fd;  /* what it writes to fd 1 and 2 before ipykernel captures them */
 };
 
 struct kernel_spawn {

@@ -52,6 +52,7 @@ THIRD_PARTY = [
     (re.compile(r"^uv(\.h$|/)"), "libuv", {"lib/loop"}, "lib_loop"),
     (re.compile(r"^wslay/"), "wslay", {"lib/ws"}, None),
     (re.compile(r"^nettle/"), "nettle", {"lib/ws", "lib/crypto"}, None),
+    (re.compile(r"^seccomp(\.h$|/)"), "libseccomp", {"kernel-runner/kernel"}, None),
     (re.compile(r"^ut(hash|list|array|string|stack|ringbuffer)\.h$"), "uthash", None, None),
     (re.compile(r"^cmocka"), "cmocka", set(), None),
 ]

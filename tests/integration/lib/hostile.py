@@ -79,6 +79,12 @@ def alone(box):
     assert found == "1", box.value("others()")
 
 
+def landlock_version(box):
+    """0 where the host has none."""
+    code = "import ctypes; ctypes.CDLL(None).syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1))"
+    return max(int(box.value(code)), 0)
+
+
 def died(found, signal=None, exit_code=None, oom=False):
     assert found["status"] == "kernel_died", found
     error = found["error"]
