@@ -2,6 +2,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
+#include "lib/base/write_all.h"
 #include "lib/crypto/crypto.h"
 
 #include <errno.h>
@@ -81,19 +82,6 @@ int attach_make_dirs(const char *path, unsigned mode, struct err *err)
     }
     if (mkdir(part, mode) < 0 && errno != EEXIST)
         return err_errno(err, "cannot make the directory %s", part);
-    return 0;
-}
-
-static int write_all(int fd, struct slice s)
-{
-    while (s.len) {
-        ssize_t n = write(fd, s.ptr, s.len);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        n = n < 0 ? 0 : n;
-        s.ptr += n;
-        s.len -= (size_t)n;
-    }
     return 0;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/base/mem.h"
+#include "lib/base/write_all.h"
 
 static int read_all(int fd, char *out, size_t max, size_t *ret_len)
 {
@@ -62,20 +63,6 @@ int secret_file_read(const char *path, size_t max, char **ret, size_t *ret_len, 
     return 0;
 }
 
-static int write_all(int fd, const char *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data += n;
-        len -= (size_t)n;
-    }
-    return fsync(fd) < 0 ? -errno : 0;
-}
-
 int secret_file_create(const char *path, const void *data, size_t len, struct err *err)
 {
     _cleanup_(freep) char *tmp = mem_printf("%s.new", path);
@@ -85,13 +72,9 @@ int secret_file_create(const char *path, const void *data, size_t len, struct er
         open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(err, "cannot make %s", tmp);
-    int r = write_all(fd, data, len);
-    if (r == 0 && rename(tmp, path) < 0)
-        r = -errno;
-    if (r < 0) {
-        unlink(tmp);
-        errno = -r;
-        return err_errno(err, "cannot write %s", path);
-    }
-    return 0;
+    if (write_all(fd, slice_make(data, len)) == 0 && fsync(fd) == 0 && rename(tmp, path) == 0)
+        return 0;
+    int r = err_errno(err, "cannot write %s", path);
+    unlink(tmp);
+    return r;
 }

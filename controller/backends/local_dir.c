@@ -21,6 +21,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/tree.h"
 #include "lib/base/utf8.h"
+#include "lib/base/write_all.h"
 #include "lib/json/jsonx.h"
 
 #define META_VERSION 1
@@ -65,8 +66,7 @@ static int write_meta(const struct local_dir *d, const struct local_meta *meta, 
     _cleanup_(closep) int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, "cannot make %s", path);
-    errno = ENOSPC; /* what a short write means */
-    if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+    if (write_all(fd, slice_str(text)) < 0)
         return err_errno(err, "cannot write %s", path);
     return 0;
 }

@@ -15,6 +15,7 @@
 #include "kernel-runner/files/file_temp.h"
 #include "kernel-runner/files/file_usage.h"
 #include "lib/api/limits.h"
+#include "lib/base/write_all.h"
 #include "lib/json/jsonx.h"
 
 /* ---- what is to be written ---- */
@@ -87,17 +88,6 @@ static int replace(struct contents_job *j, const struct buf *bytes, struct err *
     return r == 0 ? contents_answer_model(j, created ? 201 : 200, t.path, err) : r;
 }
 
-static int write_all(int fd, const struct buf *bytes)
-{
-    for (size_t at = 0; at < bytes->len;) {
-        ssize_t n = write(fd, bytes->ptr + at, bytes->len - at);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        at += n < 0 ? 0 : (size_t)n;
-    }
-    return 0;
-}
-
 /* All of the chunk or nothing, so that a client can send it again. */
 static int append(struct contents_job *j, const struct buf *bytes, struct err *err)
 {
@@ -113,7 +103,7 @@ static int append(struct contents_job *j, const struct buf *bytes, struct err *e
     uint64_t room = file_room(j->root_fd, j->max_bytes);
     if (bytes->len > room)
         return file_no_space(j->max_bytes, room, err);
-    if (write_all(fd, bytes) < 0) {
+    if (write_all(fd, buf_slice(bytes)) < 0) {
         r = err_errno(err, "cannot write the file");
         if (ftruncate(fd, st.st_size) < 0)
             return err_wrap(err, "a part of the chunk was written");

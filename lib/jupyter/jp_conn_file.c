@@ -3,6 +3,7 @@
 
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
+#include "lib/base/write_all.h"
 #include "lib/json/jsonx.h"
 
 #include <errno.h>
@@ -18,20 +19,6 @@ int jp_conn_check_prefix(const char *ipc_prefix, struct err *err)
     if (!*ipc_prefix || strlen(ipc_prefix) > max)
         return err_set(err, ERR_INVALID, "the socket path %s is longer than %zu bytes", ipc_prefix,
                        max);
-    return 0;
-}
-
-static int write_all(int fd, struct slice s)
-{
-    while (s.len) {
-        ssize_t n = write(fd, s.ptr, s.len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        s.ptr += n;
-        s.len -= (size_t)n;
-    }
     return 0;
 }
 
