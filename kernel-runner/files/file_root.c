@@ -23,6 +23,7 @@ struct file_root {
 
 /* ---- the directory itself ---- */
 
+/* At the start, before any user code: the operator's path, with whatever links it has. */
 static int make_all(const char *path)
 {
     char part[PATH_MAX];
@@ -42,11 +43,34 @@ static int make_all(const char *path)
     return 0;
 }
 
+/* Later: each part by descriptor and without a link, as user code may have moved what is above. */
+static int make_again(const char *path)
+{
+    _cleanup_(closep) int dir = beneath_open_real("/", O_PATH | O_DIRECTORY);
+    while (dir >= 0 && *(path += strspn(path, "/"))) {
+        char part[PATH_PART_MAX + 1];
+        size_t len = strcspn(path, "/");
+        if (len >= sizeof(part)) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        memcpy(part, path, len);
+        part[len] = '\0';
+        path += len;
+        if (mkdirat(dir, part, 0755) < 0 && errno != EEXIST)
+            return -1;
+        int next = beneath_open_plain(dir, part, O_PATH | O_DIRECTORY, 0);
+        close(dir);
+        dir = next;
+    }
+    return dir < 0 ? -1 : 0;
+}
+
 int file_root_open_dir(const char *root_path, int *ret_fd, struct err *err)
 {
     const int flags = O_PATH | O_DIRECTORY;
     int fd = beneath_open_real(root_path, flags);
-    if (fd < 0 && errno == ENOENT && make_all(root_path) == 0)
+    if (fd < 0 && errno == ENOENT && make_again(root_path) == 0)
         fd = beneath_open_real(root_path, flags);
     if (fd < 0 && (errno == ENOTDIR || errno == ELOOP || errno == EEXIST))
         return err_set(err, ERR_CONFLICT,

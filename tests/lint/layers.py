@@ -41,6 +41,43 @@ BANNED = {
 }
 BANNED_CALL = re.compile(r"(?<![\w.])(?<!->)(%s)\s*\(" % "|".join(BANNED))
 
+# Where user code can write, a path may become a link at any moment; there things are opened by
+# lib/base/beneath.h, removed by lib/base/tree.h, and made by descriptor.
+BENT_FOLDERS = re.compile(r"^(kernel-runner|controller/backends)/")
+BY_PATH = ("nftw ftw mkdtemp mkstemp mkostemp tmpfile chdir chroot stat lstat open creat fopen freopen unlink rmdir "
+           "remove rename opendir scandir glob mkdir chmod chown lchown access truncate symlink link readlink realpath "
+           "utimes mknod mkfifo").split()
+BY_PATH_CALL = re.compile(r"(?<![\w.])(?<!->)(?:(%s)\s*\(|(\w+at2?)\s*\(\s*AT_FDCWD\b)" % "|".join(BY_PATH))
+# What may be called by path, and why no user code bends that path.
+BY_PATH_ALLOWED = {
+    "kernel-runner/files/file_root.c": ("mkdir realpath", "once at the start, before any user code"),
+    "kernel-runner/serve.c": ("open unlink", "what the operator named, once at the start"),
+    "kernel-runner/kernel/kernel_spawn.c": ("open", "/dev/null, on a read-only /dev"),
+    "kernel-runner/kernel/proc_table.c": ("open opendir", "numbers below /proc, which nobody writes"),
+    "kernel-runner/kernel/leftovers.c": ("fopen open opendir",
+                                         "/proc, and /dev/shm itself: a mount on a read-only /dev"),
+    "kernel-runner/kernel/mem_cgroup.c": ("open", "/proc and /sys, which nobody writes"),
+    "kernel-runner/kernel/mem_objects.c": ("open opendir stat", "/proc, and tmpfs that are mounts"),
+    "kernel-runner/kernel/mem_scan.c": ("fopen", "/proc"),
+    "kernel-runner/kernel/mem_sockets.c": ("fopen", "/proc"),
+    "kernel-runner/kernel/mem_watch.c": ("stat", "tmpfs that are mounts"),
+    "controller/backends/backend_local.c": ("access mkdir realpath stat", "the operator's folders, at the start"),
+    "controller/backends/local_adopt.c": ("opendir", "the folder of all sandboxes, 0700 and the controller's"),
+    "controller/backends/local_cgroup.c": ("access mkdir open rmdir", "below /sys/fs/cgroup"),
+    "controller/backends/local_dir.c": ("chown mkdir open unlink",
+                                        "a sandbox's folder, 0700 and the controller's: what lies below its spill/, "
+                                        "files/ and run directory is only ever removed, by tree_remove()"),
+    "controller/backends/local_hint.c": ("open", "/proc/sys"),
+    "controller/backends/local_launch.c": ("access readlink stat", "the host's system folders"),
+    "controller/backends/local_peer.c": ("open", "/proc"),
+    "controller/backends/local_python.c": ("access readlink realpath stat", "the operator's Python, at the start"),
+    "controller/backends/local_spawn.c": ("chdir open", "the files folder of a sandbox that has run no code yet, "
+                                                        "and /dev/null"),
+    "controller/backends/local_stage.c": ("mkdir open", "a mount namespace that the controller just made"),
+    "controller/backends/local_start.c": ("open", "spill/ of a sandbox that has run no code yet"),
+    "controller/backends/local_uid.c": ("open opendir", "/proc and /etc"),
+}
+
 # Third-party headers: a pattern, the library's name, the folders that may include it, and the link
 # token whose holders may as well. None in place of folders: everybody.
 THIRD_PARTY = [
@@ -208,6 +245,20 @@ def check_banned(text):
         yield (line_of(code, m.start()), "banned", f"{m.group(1)}() is banned: {BANNED[m.group(1)]}")
 
 
+def check_by_path(path, text):
+    if not BENT_FOLDERS.match(path):
+        return
+    code = without_comments_and_strings(text)
+    allowed = BY_PATH_ALLOWED.get(path, ("", ""))[0].split()
+    for m in BY_PATH_CALL.finditer(code):
+        name = m.group(1) or m.group(2)
+        if name not in allowed:
+            yield (line_of(code, m.start()), "by-path", f"{name}() follows a path that user code may bend: use "
+                   "lib/base/beneath.h or lib/base/tree.h, or say in layers.py why nobody can")
+    for name in sorted(set(allowed) - {m.group(1) or m.group(2) for m in BY_PATH_CALL.finditer(code)}):
+        yield (1, "by-path", f"layers.py allows {name}(), which is not called here any more")
+
+
 def check_words(text):
     for m in MACHINE_PATH.finditer(text):
         yield (line_of(text, m.start()), "machine-path", f"{m.group(0)} is a path of one machine")
@@ -267,6 +318,7 @@ def check_tree(root):
             continue
         add(path, check_includes(root, rows, generated, path, text))
         add(path, check_banned(text))
+        add(path, check_by_path(path, text))
         long.extend(f"{path}:{line}: {name} has {length} lines" for line, name, length in long_functions(text))
     return findings, long
 

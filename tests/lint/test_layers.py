@@ -106,6 +106,22 @@ class Layers(unittest.TestCase):
             with self.subTest(function=name):
                 self.found("lib/base/x.c", f"void f(void)\n{{\n    {name} (1);\n}}\n", f"{name}() is banned", 3)
 
+    def test_paths_that_user_code_may_bend(self):
+        for call in (*layers.BY_PATH, "fstatat(AT_FDCWD, p", "openat (AT_FDCWD, p"):
+            with self.subTest(call=call):
+                text = f"void f(void)\n{{\n    {call if '(' in call else call + '(p'});\n}}\n"
+                self.found("kernel-runner/exec/x.c", text, "[by-path]", 3)
+        fine = "void f(void)\n{\n    fstat(1); unlinkat(fd, p, 0); s->open(p); openat(fd, p);\n}\n"
+        self.assertEqual(self.findings({"kernel-runner/exec/x.c": fine}), [])
+        self.assertEqual(self.findings({"lib/base/x.c": "void f(void)\n{\n    open(p);\n}\n"}), [])
+
+    def test_exceptions_that_nothing_needs_any_more(self):
+        layers.BY_PATH_ALLOWED["kernel-runner/exec/x.c"] = ("open stat", "a test")
+        try:
+            self.found("kernel-runner/exec/x.c", "void f(void)\n{\n    open(p);\n}\n", "allows stat()")
+        finally:
+            del layers.BY_PATH_ALLOWED["kernel-runner/exec/x.c"]
+
     def test_machine_paths(self):
         for path in ("/home/" "jo/x", "/Users/" "jo/x", "/root/" ".cache"):
             with self.subTest(path=path):

@@ -112,6 +112,31 @@ static void a_directory_replaced_by_something_else_is_refused(void **state)
     assert_int_equal(try_open(f, "a"), -ERR_NOT_FOUND);
 }
 
+/* Code that may write above the directory puts a link there: nothing is made where it leads. */
+static void a_directory_is_not_made_again_through_a_link(void **state)
+{
+    struct fixture *f = *state;
+    _cleanup_(freep) char *above = mem_printf("%s-above", f->files);
+    _cleanup_(freep) char *moved = mem_printf("%s-moved", f->files);
+    _cleanup_(freep) char *inner = mem_printf("%s/inner", above);
+    _cleanup_(freep) char *strange = mem_printf("%s/inner", moved);
+    struct file_root *root = NULL;
+    int fd = -1;
+    assert_int_equal(file_root_new(&root, NULL, inner, 1, &err), 0);
+    assert_int_equal(rmdir(inner), 0);
+    assert_int_equal(rename(above, moved), 0);
+    assert_int_equal(symlink(moved, above), 0);
+    assert_int_equal(file_root_open_dir(file_root_path(root), &fd, &err), -ERR_CONFLICT);
+    assert_true(access(strange, F_OK) < 0);
+    assert_int_equal(unlink(above), 0);
+    assert_int_equal(rename(moved, above), 0);
+    assert_int_equal(file_root_open_dir(file_root_path(root), &fd, &err), 0);
+    close(fd);
+    assert_int_equal(rmdir(inner), 0);
+    assert_int_equal(rmdir(above), 0);
+    file_root_free(root);
+}
+
 static void folders_are_made_and_taken_back(void **state)
 {
     struct fixture *f = *state;
@@ -180,6 +205,7 @@ int main(void)
         FIXTURE_TEST(a_leased_file_does_not_block),
         FIXTURE_TEST(a_deleted_directory_is_made_again),
         FIXTURE_TEST(a_directory_replaced_by_something_else_is_refused),
+        FIXTURE_TEST(a_directory_is_not_made_again_through_a_link),
         FIXTURE_TEST(folders_are_made_and_taken_back),
         FIXTURE_TEST(folders_are_made_up_to_the_ceiling),
     };
