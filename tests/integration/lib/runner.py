@@ -12,7 +12,9 @@ from .process import Process, sanitizer_reports
 
 
 class Runner:
-    def __init__(self, *flags, env=None, timeout=60):
+    """behind: words before the command line, such as a program that takes a system call away."""
+
+    def __init__(self, *flags, env=None, timeout=60, behind=()):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="cr-", dir="/tmp"))
         self.files = self.dir / "files"
         self.run_dir = self.dir / "run"
@@ -22,6 +24,7 @@ class Runner:
         self.process = None
         ready, write_fd = os.pipe()
         argv = [
+            *behind,
             BIN / "caesarion-runner",
             *("--listen", "unix:" + self.socket),
             *("--files", self.files),
