@@ -134,6 +134,7 @@ static int configure(struct program *p, struct runner_cfg *cfg, struct err *err)
     cfg->memory_bytes = c->memory;
     cfg->output_bytes = c->output_limit;
     cfg->total_output_bytes = c->output_total;
+    cfg->held_bytes = c->held_max;
     cfg->exec_timeout_ms = c->exec_timeout;
     cfg->idle_timeout_ms = c->idle_timeout;
     cfg->unclaimed_timeout_ms = c->unclaimed_timeout;

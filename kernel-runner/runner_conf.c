@@ -44,6 +44,8 @@ static const struct conf_option options[] = {
      .max = 1ULL << 34, .help = "output kept of one execution; the rest is counted"},
     {"output-total", CONF_SIZE, CONF_AT(struct runner_conf, output_total), .def = "1Gi", .min = 1024,
      .max = 1ULL << 40, .help = "output kept of all executions; the oldest go first"},
+    {"held-max", CONF_SIZE, CONF_AT(struct runner_conf, held_max), .def = "64Mi", .min = 1 << 20,
+     .max = 1ULL << 40, .help = "memory for bodies, queued code, replies and answers together"},
     {"exec-timeout", CONF_DURATION, CONF_AT(struct runner_conf, exec_timeout), .def = "300s", .min = 1,
      .max = DAY_MS, .help = "time of an execution that names none"},
     {"idle-timeout", CONF_DURATION, CONF_AT(struct runner_conf, idle_timeout), .def = "1h", .min = 1,

@@ -21,6 +21,7 @@ struct runner {
     size_t n_queues;
     struct exec_store *execs;
     struct file_root *files;
+    struct mem_budget budget;
     struct metrics *metrics;
     struct loop_timer *idle;
     bool draining;
@@ -38,6 +39,8 @@ static const double seconds[] = {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 static const char *const verdicts[] = {"ok",        "error",   "timeout",     "interrupted",
                                        "cancelled", "aborted", "kernel_died", NULL};
 
+static const char *const held_names[] = {HELD_NAMES, NULL};
+
 static const struct metric_desc metric_table[RUNNER_M_COUNT] = {
     [RUNNER_M_EXECUTIONS] = {"caesarion_runner_executions_total", METRIC_COUNTER,
                              "Executions that ended, by verdict", "status", verdicts},
@@ -51,6 +54,14 @@ static const struct metric_desc metric_table[RUNNER_M_COUNT] = {
     [RUNNER_M_READERS] = {"caesarion_runner_event_readers", METRIC_GAUGE, "Open streams of events"},
     [RUNNER_M_CLIENTS] = {"caesarion_runner_jupyter_clients", METRIC_GAUGE,
                           "Jupyter clients attached to kernels"},
+    [RUNNER_M_HELD] = {"caesarion_runner_held_bytes", METRIC_GAUGE,
+                       "Memory that callers make the runner hold", "account", held_names},
+    [RUNNER_M_HELD_REFUSED] = {"caesarion_runner_held_refused_total", METRIC_COUNTER,
+                               "What had no room in it", "account", held_names},
+    [RUNNER_M_LOGS_MEMORY] = {"caesarion_runner_logs_memory_bytes", METRIC_GAUGE,
+                              "Event logs and kept code in memory"},
+    [RUNNER_M_LOGS_FILES] = {"caesarion_runner_logs_file_bytes", METRIC_GAUGE,
+                             "Event logs and kept code in files"},
     [RUNNER_M_CLIENT_DROPPED] = {"caesarion_runner_jupyter_messages_dropped_total", METRIC_COUNTER,
                                  "Messages of or for Jupyter clients that could not be passed on"},
 };
@@ -164,6 +175,8 @@ int runner_execute(struct runner *r, const char *id, const char *body_hash,
     struct exec_queue *q = NULL;
     e = runner_queue(r, request->kernel_id, &q, err);
     if (e < 0)
+        return e;
+    if ((e = exec_request_hold(request, &r->budget, err)) < 0)
         return e;
     struct exec *exec = exec_store_add(r->execs, id, body_hash, TAKE_PTR(request));
     e = exec_queue_push(q, exec, r->exec_timeout_ms, err);
@@ -318,10 +331,11 @@ static int start(struct runner *r, struct err *err)
     e = kernel_table_new(&r->kernels, &table, err);
     if (e < 0)
         return e;
-    struct exec_store_cfg execs = {.loop = r->loop,
-                                   .spill_dir_fd = cfg->spill_dir_fd,
-                                   .limits = {.output_bytes = cfg->output_bytes},
-                                   .total_output_bytes = cfg->total_output_bytes};
+    struct exec_store_cfg execs = {
+        .loop = r->loop,
+        .spill_dir_fd = cfg->spill_dir_fd,
+        .limits = {.output_bytes = cfg->output_bytes, .budget = &r->budget},
+        .total_output_bytes = cfg->total_output_bytes};
     r->execs = exec_store_new(&execs);
     struct kernel *k;
     return runner_add_kernel(r, NULL, NULL, &k, err);
@@ -334,6 +348,7 @@ int runner_new(struct runner **ret, struct loop *loop, const struct runner_cfg *
     r->loop = loop;
     r->cfg = *cfg;
     identity_init(&r->identity);
+    r->budget.max_bytes = cfg->held_bytes;
     r->metrics = metrics_new(metric_table, RUNNER_M_COUNT);
     r->exec_timeout_ms = cfg->exec_timeout_ms;
     r->idle_timeout_ms = cfg->idle_timeout_ms;
@@ -393,9 +408,29 @@ struct kernel_table *runner_kernels(struct runner *r)
     return r->kernels;
 }
 
+static void show_held(struct runner *r)
+{
+    struct metrics *m = r->metrics;
+    for (unsigned i = 0; i < HELD_MAX; i++) {
+        const struct mem_account *a = &r->budget.accounts[i];
+        metrics_set(m, RUNNER_M_HELD, i, (double)a->used_bytes);
+        metrics_count(m, RUNNER_M_HELD_REFUSED, i,
+                      a->refused - (uint64_t)metrics_value(m, RUNNER_M_HELD_REFUSED, i));
+    }
+    const struct spill_store *logs = exec_store_logs(r->execs);
+    metrics_set(m, RUNNER_M_LOGS_MEMORY, 0, (double)logs->memory_bytes);
+    metrics_set(m, RUNNER_M_LOGS_FILES, 0, (double)logs->file_bytes);
+}
+
+struct mem_budget *runner_budget(struct runner *r)
+{
+    return &r->budget;
+}
+
 struct metrics *runner_metrics(struct runner *r)
 {
     metrics_set(r->metrics, RUNNER_M_QUEUED, 0, (double)outstanding(r));
+    show_held(r);
     return r->metrics;
 }
 

@@ -19,6 +19,7 @@ struct runner_cfg {
     const struct mem_cgroup *cgroup; /* borrowed; NULL: memory is counted by the watchdog */
     uint64_t output_bytes;           /* per execution */
     uint64_t total_output_bytes;     /* per sandbox */
+    uint64_t held_bytes;             /* of what callers make it hold, beside the logs */
     int spill_dir_fd;                /* taken over; -1: none */
     int64_t exec_timeout_ms, idle_timeout_ms, unclaimed_timeout_ms;
     bool idle_counts_connections;                   /* attached clients keep it from idling out */
@@ -34,6 +35,10 @@ enum runner_metric {
     RUNNER_M_READERS,
     RUNNER_M_CLIENTS,
     RUNNER_M_CLIENT_DROPPED,
+    RUNNER_M_HELD,
+    RUNNER_M_HELD_REFUSED,
+    RUNNER_M_LOGS_MEMORY,
+    RUNNER_M_LOGS_FILES,
     RUNNER_M_COUNT
 };
 
@@ -52,6 +57,7 @@ struct exec_store *runner_execs(struct runner *r);
 struct kernel_table *runner_kernels(struct runner *r);
 struct metrics *runner_metrics(struct runner *r);
 struct file_root *runner_file_root(struct runner *r);
+struct mem_budget *runner_budget(struct runner *r); /* accounts: held.h */
 
 /* The queue of a kernel id; NULL id: the main one. -ERR_NOT_FOUND. */
 int runner_queue(struct runner *r, const char *id, struct exec_queue **ret, struct err *err);

@@ -5,6 +5,7 @@
  */
 #include "kernel-runner/exec/exec.h"
 
+#include "kernel-runner/exec/exec_expressions.h"
 #include "lib/api/exec_event.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
@@ -17,9 +18,10 @@
 #define CONTENT_MAX_BYTES MIB(600)
 #define ERROR_MAX_BYTES   MIB(1)
 #define PROMPT_MAX_BYTES  MIB(1)
-#define EXPR_MAX_BYTES    MIB(8)
 /* Requests for input of one execution for which its log has no room: about 12,000. */
 #define QUESTIONS_MAX_BYTES MIB(1)
+/* Code and late outputs of one execution that are not worth a file of their own. */
+#define KEPT_IN_MEMORY_BYTES KIB(16)
 
 struct exec *exec_new(struct loop *loop, struct spill_store *store, const char *id,
                       struct exec_request *request_take, const struct exec_limits *limits)
@@ -31,8 +33,24 @@ struct exec *exec_new(struct loop *loop, struct spill_store *store, const char *
     e->log = event_log_new(loop, store);
     e->created_at = clk_wall_us();
     e->execution_count = -1;
-    buf_init(&e->late, LIMIT_LATE_BYTES);
+    e->error_held = e->expressions_held =
+        (struct mem_held){.budget = limits->budget, .account = HELD_REPLIES};
+    spill_init(&e->kept, store);
     return e;
+}
+
+static void drop_error(struct exec *e)
+{
+    free(e->error_json);
+    e->error_json = NULL;
+    mem_held_release(&e->error_held);
+}
+
+static void drop_expressions(struct exec *e)
+{
+    free(e->user_expressions);
+    e->user_expressions = NULL;
+    mem_held_release(&e->expressions_held);
 }
 
 struct exec *exec_free(struct exec *e)
@@ -41,11 +59,11 @@ struct exec *exec_free(struct exec *e)
         return NULL;
     exec_request_free(e->request);
     event_log_free(e->log);
-    buf_done(&e->late);
+    spill_done(&e->kept);
+    drop_error(e);
+    drop_expressions(e);
     free(e->msg_id);
     free(e->status);
-    free(e->error_json);
-    free(e->user_expressions);
     free(e);
     return NULL;
 }
@@ -165,12 +183,16 @@ void exec_put_started(struct exec *e)
 /* One output after the end: kept as the output object alone, up to a ceiling. */
 static void put_late(struct exec *e, struct slice output)
 {
-    if (buf_reserve(&e->late, output.len + 1) < 0) {
-        e->late_dropped++;
-        return;
+    struct buf line;
+    bool room = spill_len(&e->kept) - e->code_kept + output.len < LIMIT_LATE_BYTES;
+    buf_init(&line, LIMIT_LATE_BYTES);
+    if (room) {
+        buf_append_slice(&line, output);
+        buf_append_char(&line, '\n');
+        room = spill_append(&e->kept, buf_slice(&line), NULL) == 0;
     }
-    buf_append_slice(&e->late, output);
-    buf_append_char(&e->late, '\n');
+    buf_done(&line);
+    e->late_dropped += !room;
 }
 
 static void put_output(struct exec *e, struct slice output)
@@ -298,9 +320,13 @@ static char *error_members(struct slice content)
 
 static void note_error(struct exec *e, const char *members)
 {
-    if (strlen(members) > ERROR_MAX_BYTES)
-        return;
-    free(e->error_json);
+    static const char too_large[] =
+        "\"ename\":\"TooLarge\",\"evalue\":\"the error is too large to be "
+        "kept\",\"traceback\":[]";
+    size_t len = strlen(members);
+    drop_error(e);
+    if (len > ERROR_MAX_BYTES || mem_held_grow(&e->error_held, len, NULL) < 0)
+        members = too_large;
     e->error_json = mem_printf("{%s}", members);
 }
 
@@ -404,6 +430,15 @@ void exec_on_iopub(struct exec *e, const struct jp_msg *msg)
     buf_done(&scratch);
 }
 
+static void take_expressions(struct exec *e, struct slice given)
+{
+    uint64_t room = mem_budget_room(e->limits.budget, HELD_REPLIES);
+    room = room > EXEC_EXPRESSIONS_NOTE_BYTES ? room - EXEC_EXPRESSIONS_NOTE_BYTES : 0;
+    e->user_expressions = exec_expressions_fit(given, room);
+    if (e->user_expressions)
+        (void)mem_held_grow(&e->expressions_held, strlen(e->user_expressions), NULL);
+}
+
 static void take_reply(struct exec *e, struct slice content)
 {
     struct slice status = jsonx_find(content, "status");
@@ -411,8 +446,8 @@ static void take_reply(struct exec *e, struct slice content)
     e->reply_failed = slice_eq_str(status, "\"error\"");
     jsonx_uint(jsonx_find(content, "execution_count"), &e->execution_count);
     struct slice expressions = jsonx_find(content, "user_expressions");
-    if (expressions.len > 2 && expressions.len <= EXPR_MAX_BYTES && expressions.ptr[0] == '{')
-        e->user_expressions = mem_dup_n(expressions.ptr, expressions.len);
+    if (expressions.len > 2 && expressions.ptr[0] == '{')
+        take_expressions(e, expressions);
     if (!e->reply_failed || e->error_json)
         return;
     _cleanup_(freep) char *members = error_members(content);
@@ -505,8 +540,57 @@ static void settle_error(struct exec *e, const char *status, const char *error_j
         clear = clear || strcmp(status, without[i]) == 0;
     if (!clear && !error_json)
         return;
-    free(e->error_json);
+    drop_error(e);
     e->error_json = error_json ? mem_dup_str(error_json) : NULL;
+}
+
+/* ---- what is kept ---- */
+
+void exec_keep_code(struct exec *e)
+{
+    struct exec_request *r = e->request;
+    struct slice code = slice_make(r->code, r->code_len);
+    if (!r->code)
+        return;
+    /* On a full disk the store lets its oldest go for it, but not for what runs. */
+    if (e->kept.store->memory_bytes + code.len <= 2 * LIMIT_SPILL_MEMORY_BYTES) {
+        spill_append_always(&e->kept, code);
+    } else if (spill_append(&e->kept, code, NULL) < 0) {
+        log_event(LOG_WARN, "code_lost", "execution", e->id, NULL);
+        r->code_len = 0;
+    }
+    e->code_kept = r->code_len;
+    exec_request_let_go(r);
+}
+
+ssize_t exec_read_code(const struct exec *e, size_t pos, char *out, size_t max)
+{
+    const struct exec_request *r = e->request;
+    size_t want = MIN(r->code_len - MIN(pos, r->code_len), max);
+    if (r->code) {
+        memcpy(out, r->code + pos, want);
+        return (ssize_t)want;
+    }
+    for (size_t n = 0; n < want;) {
+        ssize_t got = spill_read(&e->kept, pos + n, out + n, want - n);
+        if (got <= 0)
+            return -1;
+        n += (size_t)got;
+    }
+    return (ssize_t)want;
+}
+
+int exec_spill(struct exec *e)
+{
+    int r = e->kept.mem_len > KEPT_IN_MEMORY_BYTES ? spill_to_file(&e->kept, NULL) : 0;
+    return r < 0 ? r : event_log_spill(e->log);
+}
+
+static struct exec_range range_of(uint64_t line_at, struct slice line, const char *member)
+{
+    struct slice found = jsonx_find(line, member);
+    return (struct exec_range){.offset = line_at + (uint64_t)(found.ptr - line.ptr),
+                               .len = found.len};
 }
 
 void exec_finish(struct exec *e, const char *status, const char *error_json)
@@ -524,8 +608,14 @@ void exec_finish(struct exec *e, const char *status, const char *error_json)
                              .error_json = slice_str(e->error_json),
                              .user_expressions_json = slice_str(e->user_expressions)};
     struct buf line;
-    buf_init(&line, ERROR_MAX_BYTES + EXPR_MAX_BYTES + KIB(4));
+    buf_init(&line, ERROR_MAX_BYTES + EXEC_EXPRESSIONS_MAX_BYTES + MIB(1));
     exec_event_done(&line, next_seq(e), &done);
+    uint64_t at = event_log_bytes(e->log);
+    e->error_at = range_of(at, buf_slice(&line), "error");
+    e->expressions_at = range_of(at, buf_slice(&line), "user_expressions");
     append_done(e, &line);
+    drop_error(e);
+    drop_expressions(e);
+    exec_keep_code(e);
     event_log_end(e->log);
 }

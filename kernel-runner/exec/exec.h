@@ -2,6 +2,7 @@
 #include "kernel-runner/exec/event_log.h"
 #include "kernel-runner/exec/exec_request.h"
 #include "kernel-runner/exec/exec_state.h"
+#include "kernel-runner/exec/held.h"
 #include "kernel-runner/kernel/kernel.h"
 
 #include <uthash.h>
@@ -17,9 +18,15 @@ enum exec_stop {
     EXEC_STOP_RESTART
 };
 
-/* Limits of output, from the runner's options. */
+/* Bytes of a log. */
+struct exec_range {
+    uint64_t offset, len;
+};
+
+/* Limits, from the runner's options. */
 struct exec_limits {
-    uint64_t output_bytes; /* one execution's log */
+    uint64_t output_bytes;     /* one execution's log */
+    struct mem_budget *budget; /* NULL: none */
 };
 
 /*
@@ -28,6 +35,7 @@ struct exec_limits {
  */
 struct exec {
     char id[ID_EXEC_MAX + 1];
+    uint64_t number;                /* the later, the higher */
     char body_hash[EXEC_HASH_SIZE]; /* of the request's body: a repeat must be the same */
     char kernel_id[ID_UUID_SIZE];
     unsigned generation; /* of the process it was sent to; before that the kernel's */
@@ -50,9 +58,17 @@ struct exec {
     uint64_t truncated_bytes;
     size_t asked_bytes;     /* of questions that the log had no room for */
     char *status;           /* the verdict once done */
-    char *error_json;       /* NULL: none */
-    char *user_expressions; /* JSON object text, or NULL */
-    struct buf late;        /* outputs after the end: JSON objects, one a line */
+    char *error_json;       /* NULL: none, or done */
+    char *user_expressions; /* JSON object text; NULL: none, or done */
+    struct mem_held error_held, expressions_held;
+    /* Once done: where the log has them, as JSON. */
+    struct exec_range error_at, expressions_at;
+    /*
+     * What is kept beside the log: the code, once it is not needed to be sent (before that the
+     * request has it), then outputs after the end, as JSON objects, one a line.
+     */
+    struct spill kept;
+    size_t code_kept;
     uint64_t late_dropped;
 
     struct exec_queue *queue; /* NULL once done */
@@ -98,3 +114,9 @@ void exec_finish(struct exec *e, const char *status, const char *error_json);
 /* The verdict by reply and stop reason, once reply and idle came. */
 const char *exec_verdict(const struct exec *e);
 double exec_duration_ms(const struct exec *e); /* < 0: never started */
+/* Moves the code from memory to what is kept; for one that needs not be sent any more. */
+void exec_keep_code(struct exec *e);
+/* Copies `max` bytes of the code from `pos`, or what is left; < 0 when it cannot be read. */
+ssize_t exec_read_code(const struct exec *e, size_t pos, char *out, size_t max);
+/* Moves log and kept to files, to save memory. < 0: no room, they stay. */
+int exec_spill(struct exec *e);

@@ -9,7 +9,6 @@
 #include "lib/api/limits.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
-#include "lib/base/utf8.h"
 #include "lib/crypto/crypto.h"
 
 #include <uthash.h>
@@ -159,11 +158,9 @@ static struct exec_request *request_of(const struct jp_msg *msg)
     struct slice text = jsonx_find(msg->content, "code");
     if (text.len == 0 || jsonx_append_decoded(&code, text) < 0)
         buf_clear(&code);
-    size_t len = utf8_cut(buf_slice(&code), LIMIT_CODE_BYTES);
-    r->code = mem_dup_n(code.ptr ? code.ptr : "", len);
-    r->code_len = len;
+    r->code_len = code.len;
+    r->code = buf_take(&code);
     r->store_history = true;
-    buf_done(&code);
     return r;
 }
 
@@ -179,6 +176,7 @@ static struct exec *add(struct exec_notebook *n, const struct jp_msg *msg)
     else
         crypto_new_uuid(id);
     struct exec *e = exec_store_add(n->cfg.store, id, "", request_of(msg));
+    exec_keep_code(e);
     e->notebook = true;
     e->msg_id = usable ? NULL : mem_dup_str(msg->parent_id);
     return e;

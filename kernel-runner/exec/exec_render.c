@@ -9,11 +9,14 @@
 #include "lib/api/exec_event.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
+#include "lib/base/utf8.h"
 
 #include <uthash.h>
 
 #define SCAN_BYTES_PER_PULL MIB(8)
 #define SLICES_PER_STEP     16
+#define PIECE_BYTES         2048 /* of what is read bit by bit */
+#define PIECE_MAX           KIB(16)
 
 struct update {
     struct slice id; /* JSON string, in the log */
@@ -21,7 +24,24 @@ struct update {
     UT_hash_handle hh;
 };
 
-enum section { SCAN, HEAD, OUTPUTS, STDOUT_HEAD, STDOUT, STDERR_HEAD, STDERR, TAIL, FINISHED };
+enum section {
+    SCAN,
+    HEAD,
+    CODE,
+    DATES,
+    OUTPUTS,
+    STDOUT_HEAD,
+    STDOUT,
+    STDERR_HEAD,
+    STDERR,
+    RESULT,
+    ERROR,
+    LATE_HEAD,
+    LATE,
+    TAIL,
+    EXPRESSIONS,
+    FINISHED
+};
 
 struct exec_render {
     const struct exec *e;
@@ -32,7 +52,13 @@ struct exec_render {
     bool clear_next; /* clear_output(wait=true) came: the next output clears */
     struct update *updates;
     struct slice result_line; /* the last execute_result */
-    char *head, *tail;
+    bool summary;             /* for lists */
+    bool failed;              /* what is kept could not be read: what is given is not whole */
+    char *head, *error;
+    struct buf piece; /* of what is read bit by bit, until the next */
+    size_t code_pos;
+    uint64_t range_pos, late_pos;
+    bool late_comma;
     enum exec_event_kind open; /* of the stream output that is being merged, or OTHER */
     bool any;
     struct slice queue[SLICES_PER_STEP];
@@ -134,71 +160,155 @@ static void put_time(struct buf *b, const char *key, int64_t at)
         buf_printf(b, ",\"%s\":null", key);
 }
 
-static char *make_head(const struct exec *e)
+static void step_head(struct exec_render *r)
 {
+    const struct exec *e = r->e;
     struct buf b;
-    buf_init(&b, MIB(16));
+    buf_init(&b, KIB(4));
     buf_printf(&b, "{\"id\":\"%s\",\"status\":", e->id);
     buf_printf(&b, e->status ? "\"%s\"" : "null", e->status ? e->status : "");
-    buf_printf(&b, ",\"state\":\"%s\",\"kernel_id\":\"%s\",\"generation\":%u,\"code\":",
+    buf_printf(&b, ",\"state\":\"%s\",\"kernel_id\":\"%s\",\"generation\":%u,\"code\":\"",
                exec_state_name(e->state), e->kernel_id, e->generation);
-    jsonx_append_string(&b, slice_make(e->request->code, e->request->code_len));
+    size_t len = b.len;
+    r->head = buf_take(&b);
+    emit(r, slice_make(r->head, len));
+    r->section = CODE;
+}
+
+/* A piece of the code, escaped. */
+static void step_code(struct exec_render *r)
+{
+    char raw[PIECE_BYTES];
+    ssize_t n = exec_read_code(r->e, r->code_pos, raw, sizeof(raw));
+    if (n <= 0) {
+        r->failed = n < 0;
+        r->section = DATES;
+        return;
+    }
+    struct slice piece = slice_make(raw, (size_t)n);
+    bool last = r->code_pos + piece.len >= r->e->request->code_len;
+    if (!last)
+        piece.len = MAX(utf8_cut(piece, piece.len - 3), (size_t)1);
+    r->code_pos += piece.len;
+    buf_clear(&r->piece);
+    jsonx_append_string(&r->piece, piece);
+    emit(r, slice_make(r->piece.ptr + 1, r->piece.len - 2));
+}
+
+static void step_dates(struct exec_render *r)
+{
+    const struct exec *e = r->e;
+    struct buf *b = &r->piece;
+    buf_clear(b);
     if (e->execution_count >= 0)
-        buf_printf(&b, ",\"execution_count\":%lld", (long long)e->execution_count);
+        buf_printf(b, "\",\"execution_count\":%lld", (long long)e->execution_count);
     else
-        buf_append_str(&b, ",\"execution_count\":null");
-    put_time(&b, "created_at", e->created_at);
-    put_time(&b, "started_at", e->started_at);
-    put_time(&b, "ended_at", e->ended_at);
+        buf_append_str(b, "\",\"execution_count\":null");
+    put_time(b, "created_at", e->created_at);
+    put_time(b, "started_at", e->started_at);
+    put_time(b, "ended_at", e->ended_at);
     if (e->started_us)
-        buf_printf(&b, ",\"duration_ms\":%.3f", exec_duration_ms(e));
+        buf_printf(b, ",\"duration_ms\":%.3f", exec_duration_ms(e));
     else
-        buf_append_str(&b, ",\"duration_ms\":null");
-    return buf_take(&b);
+        buf_append_str(b, ",\"duration_ms\":null");
+    buf_append_str(b, r->summary ? ",\"error\":" : ",\"outputs\":[");
+    emit(r, buf_slice(b));
+    r->pos = r->start;
+    r->section = r->summary ? ERROR : OUTPUTS;
 }
 
 /* The text/plain of the last execute_result, as JSON. */
 static struct slice result_text(const struct exec_render *r)
 {
-    struct slice data = jsonx_find(r->result_line, "data");
+    struct slice data = r->result_line.len ? jsonx_find(r->result_line, "data") : r->result_line;
     struct slice text = data.len ? jsonx_find(data, "text/plain") : data;
     return text.len && text.ptr[0] == '"' ? text : slice_str("null");
 }
 
-static char *make_tail(const struct exec_render *r)
+static void step_result(struct exec_render *r)
 {
-    const struct exec *e = r->e;
-    struct slice result = r->result_line.len ? result_text(r) : slice_str("null");
-    struct buf b;
-    buf_init(&b, result.len + e->late.len + MIB(16));
-    buf_append_str(&b, "\",\"result\":");
-    buf_append_slice(&b, result);
-    buf_append_str(&b, ",\"error\":");
-    buf_append_str(&b, e->error_json ? e->error_json : "null");
-    buf_append_str(&b, ",\"late_outputs\":[");
-    struct slice late = buf_slice(&e->late);
-    /* One object a line; the last newline is not a separator. */
-    for (size_t i = 0; i < late.len; i++)
-        if (late.ptr[i] != '\n')
-            buf_append_char(&b, late.ptr[i]);
-        else if (i + 1 < late.len)
-            buf_append_char(&b, ',');
-    buf_printf(&b, "],\"truncated_bytes\":%llu,\"user_expressions\":%s}",
-               (unsigned long long)e->truncated_bytes,
-               e->user_expressions ? e->user_expressions : "{}");
-    return buf_take(&b);
+    emit(r, slice_str("\",\"result\":"));
+    emit(r, result_text(r));
+    emit(r, slice_str(",\"error\":"));
+    r->section = ERROR;
 }
 
-json_t *exec_summary(const struct exec *e)
+/* A piece of a range of the log, as it stands there; false at its end. */
+static bool put_range(struct exec_render *r, const struct exec_range *range)
 {
-    _cleanup_(freep) char *head = make_head(e);
-    _cleanup_(freep) char *text =
-        mem_printf("%s,\"error\":%s,\"truncated_bytes\":%llu}", head,
-                   e->error_json ? e->error_json : "null", (unsigned long long)e->truncated_bytes);
-    json_t *json = NULL;
-    if (jsonx_parse(&json, slice_str(text), NULL) < 0)
-        return json_null();
-    return json;
+    char raw[PIECE_BYTES];
+    uint64_t left = range->len - r->range_pos;
+    if (left == 0) {
+        r->range_pos = 0;
+        return false;
+    }
+    ssize_t n = event_log_read(r->e->log, range->offset + r->range_pos, raw,
+                               (size_t)MIN(left, (uint64_t)sizeof(raw)));
+    if (n <= 0) {
+        r->failed = true;
+        r->range_pos = 0;
+        return false;
+    }
+    r->range_pos += (uint64_t)n;
+    buf_clear(&r->piece);
+    buf_append(&r->piece, raw, (size_t)n);
+    emit(r, buf_slice(&r->piece));
+    return true;
+}
+
+static void step_error(struct exec_render *r)
+{
+    const struct exec *e = r->e;
+    if (e->state == EXEC_DONE && put_range(r, &e->error_at))
+        return;
+    if (e->state != EXEC_DONE) {
+        free(r->error);
+        r->error = mem_dup_str(e->error_json ? e->error_json : "null"); /* it may change */
+        emit(r, slice_str(r->error));
+    }
+    r->late_pos = e->code_kept;
+    r->section = r->summary ? TAIL : LATE_HEAD;
+}
+
+/* A piece of the late outputs: one object a line; the last newline is no separator. */
+static void step_late(struct exec_render *r)
+{
+    char raw[PIECE_BYTES];
+    ssize_t n = spill_read(&r->e->kept, r->late_pos, raw, sizeof(raw));
+    if (r->e->state != EXEC_DONE || n <= 0) {
+        r->failed = r->failed || n < 0;
+        r->section = TAIL;
+        return;
+    }
+    buf_clear(&r->piece);
+    for (ssize_t i = 0; i < n; i++) {
+        if (r->late_comma)
+            buf_append_char(&r->piece, ',');
+        r->late_comma = raw[i] == '\n';
+        if (!r->late_comma)
+            buf_append_char(&r->piece, raw[i]);
+    }
+    r->late_pos += (uint64_t)n;
+    emit(r, buf_slice(&r->piece));
+}
+
+static void step_tail(struct exec_render *r)
+{
+    buf_clear(&r->piece);
+    buf_printf(&r->piece, "%s,\"truncated_bytes\":%llu", r->summary ? "" : "]",
+               (unsigned long long)r->e->truncated_bytes);
+    buf_append_str(&r->piece, r->summary ? "}" : ",\"user_expressions\":");
+    emit(r, buf_slice(&r->piece));
+    r->section = r->summary ? FINISHED : EXPRESSIONS;
+}
+
+static void step_expressions(struct exec_render *r)
+{
+    bool done = r->e->state == EXEC_DONE;
+    if (done && put_range(r, &r->e->expressions_at))
+        return;
+    emit(r, slice_str(done ? "}" : "{}}"));
+    r->section = FINISHED;
 }
 
 /* ---- outputs ---- */
@@ -291,13 +401,16 @@ static void step(struct exec_render *r)
 {
     switch (r->section) {
     case SCAN:
+    case FINISHED:
         return;
     case HEAD:
-        r->head = make_head(r->e);
-        emit(r, slice_str(r->head));
-        emit(r, slice_str(",\"outputs\":["));
-        r->pos = r->start;
-        r->section = OUTPUTS;
+        step_head(r);
+        return;
+    case CODE:
+        step_code(r);
+        return;
+    case DATES:
+        step_dates(r);
         return;
     case OUTPUTS:
         step_outputs(r);
@@ -316,14 +429,26 @@ static void step(struct exec_render *r)
         r->section = STDERR;
         return;
     case STDERR:
-        step_text(r, EXEC_EVENT_STDERR, TAIL);
+        step_text(r, EXEC_EVENT_STDERR, RESULT);
+        return;
+    case RESULT:
+        step_result(r);
+        return;
+    case ERROR:
+        step_error(r);
+        return;
+    case LATE_HEAD:
+        emit(r, slice_str(",\"late_outputs\":["));
+        r->section = LATE;
+        return;
+    case LATE:
+        step_late(r);
         return;
     case TAIL:
-        r->tail = make_tail(r);
-        emit(r, slice_str(r->tail));
-        r->section = FINISHED;
+        step_tail(r);
         return;
-    case FINISHED:
+    case EXPRESSIONS:
+        step_expressions(r);
         return;
     }
 }
@@ -348,24 +473,28 @@ static size_t drain(struct exec_render *r, char *out, size_t max)
 ssize_t exec_render_pull(struct exec_render *r, char *out, size_t max)
 {
     if (r->section == SCAN) {
-        if (!scan(r))
+        if (!r->summary && !scan(r))
             return EXEC_RENDER_AGAIN;
         /* A wish to clear that no output followed clears nothing. */
         r->section = HEAD;
     }
     size_t n = 0;
-    while (n < max) {
+    for (uint64_t from = r->pos; n < max;) {
         if (r->q_len == 0) {
             if (r->section == FINISHED)
                 break;
+            if (n == 0 && r->pos > from + SCAN_BYTES_PER_PULL)
+                return EXEC_RENDER_AGAIN;
             step(r);
         }
+        if (r->failed)
+            return EXEC_RENDER_FAILED;
         n += drain(r, out + n, max - n);
     }
     return n ? (ssize_t)n : EXEC_RENDER_END;
 }
 
-int exec_render_new(struct exec_render **ret, struct exec *e, struct err *err)
+int exec_render_new(struct exec_render **ret, const struct exec *e, struct err *err)
 {
     struct exec_render *render = MEM_NEW(struct exec_render);
     int r = event_log_view(e->log, &render->log, err);
@@ -374,8 +503,18 @@ int exec_render_new(struct exec_render **ret, struct exec *e, struct err *err)
         return r;
     }
     render->e = e;
+    buf_init(&render->piece, PIECE_MAX);
     *ret = render;
     return 0;
+}
+
+struct exec_render *exec_render_new_summary(const struct exec *e)
+{
+    struct exec_render *render = MEM_NEW(struct exec_render);
+    render->e = e;
+    render->summary = true;
+    buf_init(&render->piece, PIECE_MAX);
+    return render;
 }
 
 static void render_done(struct exec_render *r)
@@ -386,7 +525,8 @@ static void render_done(struct exec_render *r)
         free(u);
     }
     free(r->head);
-    free(r->tail);
+    free(r->error);
+    buf_done(&r->piece);
     spill_view_close(&r->log);
 }
 
@@ -399,16 +539,24 @@ struct exec_render *exec_render_free(struct exec_render *r)
     return NULL;
 }
 
+bool exec_render_is_small(const struct exec *e)
+{
+    uint64_t len = event_log_bytes(e->log);
+    return len == event_log_memory(e->log) && e->kept.fd < 0 &&
+           len + e->request->code_len + spill_len(&e->kept) <= EXEC_RENDER_AT_ONCE_BYTES;
+}
+
 char *exec_render_text(const struct exec *e, size_t *ret_len)
 {
     struct exec_render r = {.e = e};
-    (void)event_log_view(e->log, &r.log, NULL); /* only files can fail */
     struct buf b;
+    (void)event_log_view(e->log, &r.log, NULL); /* only files can fail */
+    buf_init(&r.piece, PIECE_MAX);
     buf_init(&b, MIB(64));
     for (;;) {
         buf_reserve(&b, b.len < KIB(4) ? KIB(4) : b.len);
         ssize_t n = exec_render_pull(&r, b.ptr + b.len, b.cap - b.head - b.len - 1);
-        if (n == EXEC_RENDER_END)
+        if (n < 0)
             break;
         b.len += (size_t)n;
     }

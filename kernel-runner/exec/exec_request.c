@@ -1,6 +1,7 @@
 /* What a caller may ask for, checked field by field. */
 #include "kernel-runner/exec/exec_request.h"
 
+#include "kernel-runner/exec/held.h"
 #include "lib/api/limits.h"
 #include "lib/base/ids.h"
 #include "lib/base/mem.h"
@@ -121,11 +122,29 @@ struct exec_request *exec_request_free(struct exec_request *r)
 {
     if (!r)
         return NULL;
-    free(r->code);
+    exec_request_let_go(r);
     free(r->kernel_id);
-    json_decref(r->user_expressions);
     free(r);
     return NULL;
+}
+
+int exec_request_hold(struct exec_request *r, struct mem_budget *budget, struct err *err)
+{
+    size_t bytes = r->code_len;
+    const char *key;
+    json_t *value;
+    json_object_foreach (r->user_expressions, key, value)
+        bytes += strlen(key) + json_string_length(value) + 128; /* jansson's own */
+    return mem_hold(&r->held, budget, HELD_CODE, bytes, err);
+}
+
+void exec_request_let_go(struct exec_request *r)
+{
+    free(r->code);
+    r->code = NULL;
+    json_decref(r->user_expressions);
+    r->user_expressions = NULL;
+    mem_held_release(&r->held);
 }
 
 char *exec_request_content(const struct exec_request *r)

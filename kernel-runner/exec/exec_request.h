@@ -1,6 +1,7 @@
 #pragma once
 #include "lib/base/cleanup.h"
 #include "lib/base/err.h"
+#include "lib/base/mem_budget.h"
 #include "lib/base/slice.h"
 #include "lib/json/jsonx.h"
 
@@ -17,6 +18,7 @@ struct exec_request {
     bool allow_stdin;
     bool interrupt_on_disconnect;
     json_t *user_expressions; /* object of strings */
+    struct mem_held held;     /* for code and expressions, see exec_request_hold() */
 };
 
 /*
@@ -25,6 +27,10 @@ struct exec_request {
  */
 int exec_request_parse(struct exec_request **ret, struct slice text, struct err *err);
 struct exec_request *exec_request_free(struct exec_request *r);
+/* Charges what it takes of memory. -ERR_LIMIT. */
+int exec_request_hold(struct exec_request *r, struct mem_budget *budget, struct err *err);
+/* It will not be sent (again): code and expressions are freed. */
+void exec_request_let_go(struct exec_request *r);
 /* The content of the Jupyter execute_request; the caller frees. */
 char *exec_request_content(const struct exec_request *r);
 DEFINE_CLEANUP(struct exec_request *, exec_request_free)

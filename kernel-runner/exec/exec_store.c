@@ -26,6 +26,7 @@ struct exec_store {
     uint32_t expired_hash[LIMIT_EXPIRED_IDS]; /* a look at 16 KiB in place of 256 */
     size_t n_expired;
     unsigned n_readers;
+    uint64_t added;
     struct loop_timer *timer;
     struct loop_timer *heap_timer;
 };
@@ -115,11 +116,17 @@ struct exec_store *exec_store_free(struct exec_store *s)
     return NULL;
 }
 
+const struct spill_store *exec_store_logs(const struct exec_store *s)
+{
+    return &s->logs;
+}
+
 struct exec *exec_store_add(struct exec_store *s, const char *id, const char *body_hash,
                             struct exec_request *request_take)
 {
     struct exec *e = exec_new(s->cfg.loop, &s->logs, id, request_take, &s->cfg.limits);
     snprintf(e->body_hash, sizeof(e->body_hash), "%s", body_hash);
+    e->number = ++s->added;
     HASH_ADD_STR(s->all, id, e);
     return e;
 }
@@ -157,7 +164,7 @@ void exec_store_finished(struct exec_store *s, struct exec *e)
         expire(s, oldest_finished(s, e->notebook));
     if (!loop_timer_active(s->timer))
         loop_timer_start(s->timer, LIMIT_EXEC_KEPT_MS, 0);
-    if (event_log_bytes(e->log) >= LARGE_LOG_BYTES)
+    if (event_log_bytes(e->log) + spill_len(&e->kept) >= LARGE_LOG_BYTES)
         exec_store_trim_heap(s);
     exec_store_trim(s);
 }
@@ -168,7 +175,7 @@ void exec_store_trim(struct exec_store *s)
     if (s->logs.memory_bytes > LIMIT_LOGS_MEMORY_BYTES) {
         struct exec *e;
         DL_FOREACH (s->finished, e) {
-            full = event_log_spill(e->log) < 0;
+            full = exec_spill(e) < 0;
             if (full || s->logs.memory_bytes <= LIMIT_LOGS_MEMORY_BYTES / 2)
                 break;
         }
@@ -205,16 +212,15 @@ void exec_store_release(struct exec_store *s, struct exec *e)
         exec_free(e);
 }
 
-void exec_store_each(struct exec_store *s, const char *state,
-                     void (*fn)(void *ctx, const struct exec *e), void *ctx)
+struct exec *exec_store_next(const struct exec_store *s, const struct exec *after,
+                             const char *state)
 {
     /* uthash keeps the order of insertion: backwards is newest first. */
-    if (!s->all)
-        return;
-    struct exec *e = ELMT_FROM_HH(s->all->hh.tbl, s->all->hh.tbl->tail);
-    while (e) {
-        if (!state || strcmp(exec_state_name(e->state), state) == 0)
-            fn(ctx, e);
+    struct exec *e = s->all ? ELMT_FROM_HH(s->all->hh.tbl, s->all->hh.tbl->tail) : NULL;
+    if (after && !after->expired)
+        e = after->hh.prev;
+    while (e && ((after && e->number >= after->number) ||
+                 (state && strcmp(exec_state_name(e->state), state) != 0)))
         e = e->hh.prev;
-    }
+    return e;
 }

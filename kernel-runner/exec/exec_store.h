@@ -19,6 +19,8 @@ struct exec_store_cfg {
 struct exec_store *exec_store_new(const struct exec_store_cfg *cfg);
 struct exec_store *exec_store_free(struct exec_store *s); /* no readers may be left; NULL ok */
 
+const struct spill_store *exec_store_logs(const struct exec_store *s); /* what all take */
+
 /* Makes an execution, not yet queued. The id must be unused (exec_store_lookup() first). */
 struct exec *exec_store_add(struct exec_store *s, const char *id, const char *body_hash,
                             struct exec_request *request_take);
@@ -50,6 +52,9 @@ void exec_store_release(struct exec_store *s, struct exec *e);
 /* Is there room for one more holder, of e where it is given? -ERR_LIMIT. */
 int exec_store_room(const struct exec_store *s, const struct exec *e, struct err *err);
 
-/* Calls fn for each, newest first; state NULL: all. */
-void exec_store_each(struct exec_store *s, const char *state,
-                     void (*fn)(void *ctx, const struct exec *e), void *ctx);
+/*
+ * The newest, or with `after` the next older one; in this state, if it is given. NULL at the end.
+ * `after` must be held, and may have expired meanwhile.
+ */
+struct exec *exec_store_next(const struct exec_store *s, const struct exec *after,
+                             const char *state);

@@ -43,6 +43,8 @@ static void drop_memory(struct spill *s)
 
 void spill_done(struct spill *s)
 {
+    if (!s->store)
+        return;
     drop_memory(s);
     s->store->file_bytes -= s->file_len;
     if (s->fd >= 0)

@@ -29,7 +29,7 @@ struct spill {
 };
 
 void spill_init(struct spill *s, struct spill_store *store);
-void spill_done(struct spill *s);
+void spill_done(struct spill *s); /* also one that is zero */
 /* -ERR_NO_SPACE when there is room neither in memory nor in the file. */
 int spill_append(struct spill *s, struct slice bytes, struct err *err);
 void spill_append_always(struct spill *s, struct slice bytes);

@@ -163,7 +163,7 @@ static ssize_t pull_render(void *ctx, char *out, size_t max)
     ssize_t n = exec_render_pull(rd->render, out, max);
     if (n == EXEC_RENDER_AGAIN)
         loop_defer_post(rd->again);
-    return n == EXEC_RENDER_END ? HTTP_PULL_END : n;
+    return n == EXEC_RENDER_END ? HTTP_PULL_END : n == EXEC_RENDER_FAILED ? HTTP_PULL_ABORT : n;
 }
 
 static void answer_streamed(struct exec_reader *rd, int status)
@@ -177,12 +177,6 @@ static void answer_streamed(struct exec_reader *rd, int status)
     rd->stream = http_answer_stream(rd->req, status, "application/json", -1, pull_render, rd);
 }
 
-static bool is_small(const struct exec *e)
-{
-    return event_log_bytes(e->log) <= EXEC_RENDER_AT_ONCE_BYTES &&
-           event_log_memory(e->log) == event_log_bytes(e->log);
-}
-
 static void answer_small(struct http_request *req, const struct exec *e, int status)
 {
     size_t len = 0;
@@ -193,7 +187,7 @@ static void answer_small(struct http_request *req, const struct exec *e, int sta
 
 void exec_answer_now(struct runner *r, struct http_request *req, struct exec *e, int status)
 {
-    if (is_small(e)) {
+    if (exec_render_is_small(e)) {
         answer_small(req, e, status);
         return;
     }
@@ -210,7 +204,7 @@ static void on_maybe_done(void *ctx)
     if (rd->exec->state != EXEC_DONE || !rd->waiter)
         return;
     rd->waiter = event_log_wait_free(rd->waiter);
-    if (is_small(rd->exec))
+    if (exec_render_is_small(rd->exec))
         answer_small(rd->req, rd->exec, 200);
     else
         answer_streamed(rd, 200);

@@ -2,7 +2,7 @@
 #include "kernel-runner/routes/routes_exec.h"
 
 #include "kernel-runner/core/runner.h"
-#include "kernel-runner/exec/exec_render.h"
+#include "kernel-runner/routes/exec_list.h"
 #include "kernel-runner/routes/exec_reader.h"
 #include "kernel-runner/routes/routes_util.h"
 #include "lib/api/limits.h"
@@ -119,11 +119,6 @@ void routes_execute(void *ctx, struct http_request *req)
         answer_exec(r, req, e, form);
 }
 
-static void add_summary(void *ctx, const struct exec *e)
-{
-    json_array_append_new(ctx, exec_summary(e));
-}
-
 void routes_exec_list(void *ctx, struct http_request *req)
 {
     struct err err;
@@ -134,9 +129,7 @@ void routes_exec_list(void *ctx, struct http_request *req)
         http_answer_err(req, &err);
         return;
     }
-    json_t *list = json_array();
-    exec_store_each(runner_execs(ctx), state, add_summary, list);
-    http_answer_json(req, 200, json_pack("{s:o}", "executions", list));
+    exec_list_answer(ctx, req, state);
 }
 
 static int find(struct runner *r, const struct http_request *req, struct exec **ret,

@@ -1,17 +1,44 @@
 """What callers make a runner hold has one budget: above it they are told so, and nothing is lost of
 what stood before. And where the disk has no room, every execution still ends."""
 
+import contextlib
 import os
 import subprocess
+import threading
+import time
 
 import pytest
 from lib import contract
 from lib.client import JSON, NDJSON
 from lib.code import Gate
-from lib.hostile import goes_on
-from lib.process import eventually
+from lib.hostile import goes_on, of_host, status_of
+from lib.process import SANITIZER_ENV, eventually
 
 MIB = 1 << 20
+BUDGET = 64 * MIB
+# A sanitizer keeps what is freed, and would be measured in the runner's place.
+LEAN = {"ASAN_OPTIONS": SANITIZER_ENV["ASAN_OPTIONS"] + ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"}
+
+
+@pytest.fixture
+def lean(controller):
+    """A controller whose runners' memory can be measured, with a sandbox."""
+    found = controller("--memory", "512Mi", env=LEAN)
+    box = found.sandbox()
+    box.ok("kept = 'state'")
+    return found, box
+
+
+@contextlib.contextmanager
+def bounded(controller, box, growth):
+    """The runner takes at most this much more memory meanwhile, and the kernel's state survives."""
+    pid, _ = of_host(controller, box.id)
+    peak = lambda: int(status_of(pid)["VmHWM"].split()[0]) << 10  # noqa: E731
+    before = peak()
+    yield
+    assert peak() - before < growth, "%d MiB more" % ((peak() - before) / MIB)
+    assert box.value("kept") == "'state'"
+    assert box.kernel()["generation"] == 1
 
 
 @pytest.fixture
@@ -31,6 +58,94 @@ def on_disk(controller, folder, *flags):
     found.state_dir = folder / "s"
     found.state_dir.mkdir(mode=0o700)
     return found.start()
+
+
+# ---- memory ----
+
+
+def test_large_user_expressions_are_in_the_log_not_in_memory(lean):
+    controller, box = lean
+    box.ok("big = 'x' * 8_000_000")
+    with bounded(controller, box, 200 * MIB):
+        for _ in range(69):
+            last = box.start("pass", user_expressions={"big": "big", "small": "kept"})["id"]
+            with box.events(last) as stream:
+                done = stream.until("done")
+            assert done["user_expressions"]["small"]["data"]["text/plain"] == "'state'"
+            assert len(done["user_expressions"]["big"]["data"]["text/plain"]) == 8_000_002
+        assert box.execution(last)["user_expressions"] == done["user_expressions"]
+        box.ok("big += big")
+        found = box.ok("pass", user_expressions={"big": "big", "small": "kept"})["user_expressions"]
+        assert found["big"]["status"] == "error" and found["big"]["ename"] == "TooLarge"
+        assert found["small"]["data"]["text/plain"] == "'state'"
+    goes_on(box)
+
+
+def test_200_megabytes_of_code_are_listed_beside_others(lean):
+    controller, box = lean
+    gate = Gate(box)
+    box.wait_started(box.start(gate.code)["id"])
+    code = "#" + "x" * 999_990 + "\n'%03d'"
+    ids = []
+    with bounded(controller, box, 200 * MIB):
+        for n in range(200):
+            # A kernel needs most of a second for so much code; what left the queue unrun is kept, too.
+            ids.append(box.start(code % n)["id"])
+            box.cancel(ids[-1]).expect(204)
+        waits, over = [], threading.Event()
+
+        def beside():
+            while not over.is_set():
+                began = time.monotonic()
+                box.get("/kernels").expect(200)
+                waits.append(time.monotonic() - began)
+
+        thread = threading.Thread(target=beside)
+        thread.start()
+        try:
+            began = time.monotonic()
+            found = box.get("/executions", timeout=100).expect(200)
+            took = time.monotonic() - began
+        finally:
+            over.set()
+            thread.join()
+        print("listed in %.2f s, beside it at most %.3f s" % (took, max(waits)))
+        listed = {e["id"]: e["code"] for e in found.json()["executions"]}
+        assert [listed[eid] for eid in ids] == [code % n for n in range(200)]
+        # Generous: sanitizers and a loaded machine. It was 25 s, with nothing served meanwhile.
+        assert took < 40 and max(waits) < 2
+        assert box.execution(ids[7])["code"] == code % 7
+        gate.open()
+    goes_on(box)
+
+
+def test_code_that_waits_has_a_ceiling(lean):
+    controller, box = lean
+    gate = Gate(box)
+    first = box.start(gate.code)["id"]
+    box.wait_started(first)
+    code = "ran = globals().get('ran', 0) + 1\n#" + "x" * (MIB - 40)
+    ids = []
+    with bounded(controller, box, BUDGET + 60 * MIB):
+        while len(ids) < 100:
+            answer = box.post_execute(code, headers={"Prefer": "respond-async"})
+            if answer.status != 202:
+                break
+            ids.append(answer.json()["id"])
+        answer.problem("limit")
+        assert 30 < len(ids) < 64
+        # Small ones and everything else are served.
+        small = box.start("ran = 1000")["id"]
+        assert len(box.executions("?state=queued")) == len(ids) + 1
+        assert box.execution(ids[-1])["code"] == code
+        for eid in ids:
+            box.cancel(eid).expect(204)
+        gate.open()
+        assert box.wait(small)["status"] == "ok"
+        assert box.value("ran") == "1000"
+        assert box.execution(ids[0])["code"] == code
+        box.ok("'x'" + "#" * (MIB - 10))
+    goes_on(box)
 
 
 # ---- readers ----

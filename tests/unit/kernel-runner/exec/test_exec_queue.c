@@ -503,7 +503,7 @@ static void what_a_withdrawn_one_says_goes_nowhere(void **state)
     uint64_t lines = event_log_lines(e->log);
     play(f, "busy:2 input:2 out:2 ask:2 fail:2");
     assert_int_equal(event_log_lines(e->log), lines);
-    assert_int_equal(e->late.len, 0);
+    assert_int_equal(spill_len(&e->kept), e->code_kept);
     assert_int_equal(e->started_us, 0);
     assert_null(e->error_json);
     assert_int_equal(exec_queue_outstanding(f->queue), 2); /* A, and the husk */

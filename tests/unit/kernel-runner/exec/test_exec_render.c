@@ -15,16 +15,23 @@
 struct fixture {
     struct loop *loop;
     struct spill_store store;
+    struct mem_budget budget;
     struct exec *e;
 };
 
-static struct exec *new_exec(struct fixture *f, uint64_t limit)
+static struct exec *new_with(struct fixture *f, uint64_t limit, const char *body)
 {
     struct exec_request *r = NULL;
     struct err err;
-    assert_int_equal(exec_request_parse(&r, slice_str("{\"code\":\"x\"}"), &err), 0);
-    struct exec_limits limits = {.output_bytes = limit};
+    assert_int_equal(exec_request_parse(&r, slice_str(body), &err), 0);
+    assert_int_equal(exec_request_hold(r, &f->budget, &err), 0);
+    struct exec_limits limits = {.output_bytes = limit, .budget = &f->budget};
     return exec_new(f->loop, &f->store, "e1", r, &limits);
+}
+
+static struct exec *new_exec(struct fixture *f, uint64_t limit)
+{
+    return new_with(f, limit, "{\"code\":\"x\"}");
 }
 
 static int setup(void **state)
@@ -32,6 +39,7 @@ static int setup(void **state)
     struct fixture *f = MEM_NEW(struct fixture);
     assert_int_equal(loop_new(&f->loop, NULL), 0);
     f->store.dir_fd = -1;
+    f->budget.max_bytes = MIB(16);
     f->e = new_exec(f, MIB(64));
     exec_move(f->e, EXEC_EV_SEND);
     exec_put_started(f->e);
@@ -44,6 +52,9 @@ static int teardown(void **state)
     struct fixture *f = *state;
     room_is_back();
     exec_free(f->e);
+    assert_int_equal(f->budget.used_bytes, 0);
+    assert_int_equal(f->store.memory_bytes, 0);
+    assert_int_equal(f->store.file_bytes, 0);
     loop_free(f->loop);
     free(f);
     return 0;
@@ -293,6 +304,137 @@ static void every_line_is_json_with_the_next_seq(void **state)
     spill_view_close(&view);
 }
 
+/* ---- what is kept ---- */
+
+static void pull_all(struct exec_render *r, struct buf *out, size_t piece)
+{
+    char bytes[64];
+    buf_init(out, MIB(64));
+    for (;;) {
+        ssize_t n = exec_render_pull(r, bytes, MIN(piece, sizeof(bytes)));
+        if (n == EXEC_RENDER_END)
+            break;
+        assert_true(n >= 0);
+        buf_append(out, bytes, (size_t)n);
+    }
+    exec_render_free(r);
+}
+
+static json_t *summary(struct fixture *f)
+{
+    struct buf text;
+    struct err err;
+    json_t *json = NULL;
+    pull_all(exec_render_new_summary(f->e), &text, 5);
+    if (jsonx_parse(&json, buf_slice(&text), &err) < 0)
+        fail_msg("%s in %s", err.text, text.ptr);
+    buf_done(&text);
+    return json;
+}
+
+static void code_is_the_same_before_and_after_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct buf code, body;
+    buf_init(&code, MIB(1));
+    buf_init(&body, MIB(8));
+    /* Characters of every length lie over every edge of the pieces it is read in. */
+    while (code.len < KIB(200))
+        buf_append_str(&code, "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\\\"\n\x01");
+    buf_append_str(&body, "{\"code\":");
+    jsonx_append_string(&body, buf_slice(&code));
+    buf_append_char(&body, '}');
+    exec_free(f->e);
+    f->e = new_with(f, MIB(64), body.ptr);
+    exec_move(f->e, EXEC_EV_SEND);
+    exec_put_started(f->e);
+    assert_int_equal(f->budget.accounts[HELD_CODE].used_bytes, code.len);
+    for (int done = 0; done < 3; done++) {
+        _cleanup_(json_decrefp) json_t *json = render(f);
+        _cleanup_(json_decrefp) json_t *brief = summary(f);
+        const json_t *whole = json_object_get(json, "code");
+        assert_int_equal(json_string_length(whole), code.len);
+        assert_memory_equal(json_string_value(whole), code.ptr, code.len);
+        assert_true(json_equal(whole, json_object_get(brief, "code")));
+        if (done == 0) {
+            exec_finish(f->e, "ok", NULL);
+            assert_int_equal(f->budget.used_bytes, 0);
+            assert_null(f->e->request->code);
+        } else {
+            assert_int_equal(exec_spill(f->e), 0);
+            assert_int_equal(f->e->kept.mem_len, 0);
+        }
+    }
+    buf_done(&code);
+    buf_done(&body);
+}
+
+static void a_summary_has_the_error_and_no_outputs(void **state)
+{
+    struct fixture *f = *state;
+    say(f, JP_ERROR, "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[\"t\"]}");
+    for (int done = 0; done < 2; done++) {
+        _cleanup_(json_decrefp) json_t *brief = summary(f);
+        const json_t *error = json_object_get(brief, "error");
+        assert_string_equal(json_string_value(json_object_get(error, "evalue")), "v");
+        assert_null(json_object_get(brief, "outputs"));
+        assert_int_equal(json_integer_value(json_object_get(brief, "truncated_bytes")), 0);
+        if (!done)
+            exec_finish(f->e, "error", NULL);
+    }
+    assert_null(f->e->error_json); /* the log has it */
+    check(f, "error", "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[\"t\"]}");
+}
+
+static void reply(struct fixture *f, const char *content)
+{
+    struct jp_msg *msg = MEM_NEW(struct jp_msg);
+    msg->channel = JP_SHELL;
+    msg->kind = JP_EXECUTE_REPLY;
+    msg->content = slice_str(content);
+    exec_on_reply(f->e, msg);
+    free(msg);
+}
+
+static void expressions_are_held_until_the_log_has_them(void **state)
+{
+    struct fixture *f = *state;
+    static const char given[] = "{\"a\":{\"status\":\"ok\"}}";
+    check(f, "user_expressions", "{}");
+    reply(f, "{\"status\":\"ok\",\"user_expressions\":{\"a\":{\"status\":\"ok\"}}}");
+    assert_int_equal(f->budget.accounts[HELD_REPLIES].used_bytes, strlen(given));
+    check(f, "user_expressions", "{}"); /* until it is done */
+    exec_finish(f->e, "ok", NULL);
+    assert_int_equal(f->budget.used_bytes, 0);
+    check(f, "user_expressions", given);
+}
+
+static void expressions_without_room_are_too_large(void **state)
+{
+    struct fixture *f = *state;
+    struct mem_held others = {0};
+    assert_int_equal(mem_hold(&others, &f->budget, HELD_REPLIES, MIB(12), NULL), 0);
+    reply(f, "{\"status\":\"ok\",\"user_expressions\":{\"a\":{\"status\":\"ok\"}}}");
+    exec_finish(f->e, "ok", NULL);
+    mem_held_release(&others);
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    const json_t *a = json_object_get(json_object_get(json, "user_expressions"), "a");
+    assert_string_equal(json_string_value(json_object_get(a, "ename")), "TooLarge");
+}
+
+static void an_error_without_room_is_too_large(void **state)
+{
+    struct fixture *f = *state;
+    struct mem_held others = {0};
+    assert_int_equal(mem_hold(&others, &f->budget, HELD_REPLIES, MIB(12), NULL), 0);
+    say(f, JP_ERROR, "{\"ename\":\"E\",\"evalue\":\"v\",\"traceback\":[\"t\"]}");
+    exec_finish(f->e, "error", NULL);
+    mem_held_release(&others);
+    _cleanup_(json_decrefp) json_t *json = render(f);
+    const json_t *error = json_object_get(json, "error");
+    assert_string_equal(json_string_value(json_object_get(error, "ename")), "TooLarge");
+}
+
 /* ---- no room ---- */
 
 static void say_much(struct fixture *f, size_t bytes)
@@ -372,6 +514,11 @@ int main(void)
         T(output_over_the_limit_is_counted),
         T(output_after_the_end_is_late),
         T(every_line_is_json_with_the_next_seq),
+        T(code_is_the_same_before_and_after_the_end),
+        T(a_summary_has_the_error_and_no_outputs),
+        T(expressions_are_held_until_the_log_has_them),
+        T(expressions_without_room_are_too_large),
+        T(an_error_without_room_is_too_large),
         T(a_full_disk_truncates_and_still_ends),
         T(a_full_disk_is_no_reason_to_refuse_what_is_in_memory),
         T(questions_find_room_on_a_full_disk),

@@ -169,37 +169,58 @@ static void finished_logs_leave_memory(void **state)
     assert_int_equal(lookup(f, "e0"), 0);               /* and can still be asked for */
 }
 
-static void note(void *ctx, const struct exec *e)
+static void check_list(struct fixture *f, const char *state, const char *want)
 {
-    char *ids = ctx;
-    strncat(ids, e->id, 32);
+    char ids[128] = "";
+    struct exec *e = NULL;
+    while ((e = exec_store_next(f->store, e, state)))
+        strncat(ids, e->id, 32);
+    assert_string_equal(ids, want);
 }
 
 static void lists_are_newest_first(void **state)
 {
     struct fixture *f = *state;
-    char ids[128] = "";
+    check_list(f, NULL, "");
     finish(f, add(f, 1));
     add(f, 2);
     finish(f, add(f, 3));
-    exec_store_each(f->store, NULL, note, ids);
-    assert_string_equal(ids, "e3e2e1");
-    ids[0] = '\0';
-    exec_store_each(f->store, "done", note, ids);
-    assert_string_equal(ids, "e3e1");
-    ids[0] = '\0';
-    exec_store_each(f->store, "queued", note, ids);
-    assert_string_equal(ids, "e2");
+    check_list(f, NULL, "e3e2e1");
+    check_list(f, "done", "e3e1");
+    check_list(f, "queued", "e2");
+    check_list(f, "running", "");
+}
+
+static void a_list_goes_on_behind_one_that_expired(void **state)
+{
+    struct fixture *f = *state;
+    add(f, 1);
+    struct exec *e = add(f, 2);
+    exec_store_hold(f->store, e);
+    finish(f, e);
+    finish(f, add(f, 3));
+    exec_store_expire(f->store, INT64_MAX);
+    add(f, 4);
+    assert_int_equal(lookup(f, "e2"), -ERR_EXPIRED);
+    struct exec *next = exec_store_next(f->store, e, NULL);
+    assert_string_equal(next->id, "e1");
+    assert_null(exec_store_next(f->store, next, NULL));
+    exec_store_release(f->store, e);
 }
 
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(the_last_512_are_kept),         T(a_running_one_is_not_counted_out),
-        T(fifteen_minutes_after_its_end), T(a_reader_keeps_what_it_reads),
-        T(readers_have_ceilings),         T(the_oldest_logs_go_when_all_are_too_large),
-        T(finished_logs_leave_memory),    T(lists_are_newest_first),
+        T(the_last_512_are_kept),
+        T(a_running_one_is_not_counted_out),
+        T(fifteen_minutes_after_its_end),
+        T(a_reader_keeps_what_it_reads),
+        T(readers_have_ceilings),
+        T(the_oldest_logs_go_when_all_are_too_large),
+        T(finished_logs_leave_memory),
+        T(lists_are_newest_first),
+        T(a_list_goes_on_behind_one_that_expired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
