@@ -26,11 +26,20 @@ static bool one_of(const char *const *list, struct slice name)
 
 bool relay_passes_to_runner(const char *name)
 {
-    static const char *const list[] = {
-        "Accept",   "Content-Type", "Content-Encoding",  "Range",
-        "If-Range", "If-Match",     "If-None-Match",     "Last-Event-ID",
-        "Prefer",   "User-Agent",   "If-Modified-Since", "If-Unmodified-Since",
-        NULL};
+    static const char *const list[] = {"Accept",
+                                       "Content-Type",
+                                       "Content-Encoding",
+                                       "Range",
+                                       "If-Range",
+                                       "If-Match",
+                                       "If-None-Match",
+                                       "Last-Event-ID",
+                                       "Prefer",
+                                       "User-Agent",
+                                       "If-Modified-Since",
+                                       "If-Unmodified-Since",
+                                       "Sec-Fetch-Dest",
+                                       NULL};
     return one_of(list, slice_str(name));
 }
 

@@ -61,8 +61,7 @@ void contents_time(struct buf *out, const struct timespec *t)
 /* Of files only, as Jupyter Server does it; what the content tells where the name does not. */
 static void put_mimetype(struct buf *out, const struct contents_model *m)
 {
-    bool active;
-    const char *type = file_type_of(m->path, &active);
+    const char *type = file_type_of(m->path);
     bool unknown = strcmp(type, "application/octet-stream") == 0;
     if (m->type != CONTENTS_FILE || (unknown && m->format == CONTENTS_FORMAT_ANY))
         (void)buf_append_str(out, "null");

@@ -96,61 +96,93 @@ int file_range_parse(const char *range, const char *if_range, const struct file_
     return FILE_RANGE_PART;
 }
 
+/*
+ * User code wrote the file. What a page could load as a program or a style sheet is plain text, and
+ * what a browser would show by a program of its own is saved, not shown.
+ */
 static const struct {
     const char *ext;
     const char *type;
-    bool active;
 } types[] = {
-    {"avif", "image/avif", false},
-    {"bmp", "image/bmp", false},
-    {"css", "text/css; charset=utf-8", false},
-    {"csv", "text/csv; charset=utf-8", false},
-    {"docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document", false},
-    {"gif", "image/gif", false},
-    {"gz", "application/gzip", false},
-    {"htm", "text/html; charset=utf-8", true},
-    {"html", "text/html; charset=utf-8", true},
-    {"ipynb", "application/x-ipynb+json", false},
-    {"jpeg", "image/jpeg", false},
-    {"jpg", "image/jpeg", false},
-    {"js", "text/javascript; charset=utf-8", false},
-    {"json", "application/json", false},
-    {"jsonl", "application/x-ndjson", false},
-    {"log", "text/plain; charset=utf-8", false},
-    {"md", "text/markdown; charset=utf-8", false},
-    {"mp3", "audio/mpeg", false},
-    {"mp4", "video/mp4", false},
-    {"parquet", "application/vnd.apache.parquet", false},
-    {"pdf", "application/pdf", false},
-    {"png", "image/png", false},
-    {"pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation", false},
-    {"py", "text/x-python; charset=utf-8", false},
-    {"svg", "image/svg+xml", true},
-    {"tsv", "text/tab-separated-values; charset=utf-8", false},
-    {"txt", "text/plain; charset=utf-8", false},
-    {"wav", "audio/wav", false},
-    {"webm", "video/webm", false},
-    {"webp", "image/webp", false},
-    {"xhtml", "application/xhtml+xml", true},
-    {"xls", "application/vnd.ms-excel", false},
-    {"xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", false},
-    {"xml", "application/xml", true},
-    {"zip", "application/zip", false},
+    {"avif", "image/avif"},
+    {"bmp", "image/bmp"},
+    {"cjs", "text/plain; charset=utf-8"},
+    {"css", "text/plain; charset=utf-8"},
+    {"csv", "text/csv; charset=utf-8"},
+    {"docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"},
+    {"gif", "image/gif"},
+    {"gz", "application/gzip"},
+    {"htm", "text/html; charset=utf-8"},
+    {"html", "text/html; charset=utf-8"},
+    {"ipynb", "application/x-ipynb+json"},
+    {"jpeg", "image/jpeg"},
+    {"jpg", "image/jpeg"},
+    {"js", "text/plain; charset=utf-8"},
+    {"json", "application/json"},
+    {"jsonl", "application/x-ndjson"},
+    {"log", "text/plain; charset=utf-8"},
+    {"md", "text/markdown; charset=utf-8"},
+    {"mjs", "text/plain; charset=utf-8"},
+    {"mp3", "audio/mpeg"},
+    {"mp4", "video/mp4"},
+    {"parquet", "application/vnd.apache.parquet"},
+    {"pdf", "application/pdf"},
+    {"png", "image/png"},
+    {"pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"},
+    {"py", "text/x-python; charset=utf-8"},
+    {"svg", "image/svg+xml"},
+    {"tsv", "text/tab-separated-values; charset=utf-8"},
+    {"txt", "text/plain; charset=utf-8"},
+    {"wasm", "text/plain; charset=utf-8"},
+    {"wav", "audio/wav"},
+    {"webm", "video/webm"},
+    {"webp", "image/webp"},
+    {"xhtml", "application/xhtml+xml"},
+    {"xls", "application/vnd.ms-excel"},
+    {"xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"},
+    {"xml", "application/xml"},
+    {"zip", "application/zip"},
 };
 
-const char *file_type_of(const char *path, bool *ret_active)
+const char *file_type_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
     const char *dot = strrchr(name, '.');
-    *ret_active = false;
-    if (!dot || dot == name)
-        return "application/octet-stream";
-    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
-        if (strcasecmp(types[i].ext, dot + 1) == 0) {
-            *ret_active = types[i].active;
+    for (size_t i = 0; dot && dot > name && i < ARRAY_LEN(types); i++)
+        if (strcasecmp(types[i].ext, dot + 1) == 0)
             return types[i].type;
-        }
-    }
     return "application/octet-stream";
+}
+
+bool file_type_is_shown(const char *type)
+{
+    static const char *const shown[] = {"text/", "image/", "audio/", "video/", "application/pdf"};
+    for (size_t i = 0; i < ARRAY_LEN(shown); i++)
+        if (strncmp(type, shown[i], strlen(shown[i])) == 0)
+            return true;
+    return false;
+}
+
+/* Not at the top of a page, nor asked for by a script, an image or a player: then it would act. */
+bool file_may_be_loaded_as(const char *dest, const char *type)
+{
+    static const char *const harmless[] = {"",      "empty", "document", "image",
+                                           "audio", "video", "track"};
+    for (size_t i = 0; dest && i < ARRAY_LEN(harmless); i++)
+        if (strcasecmp(dest, harmless[i]) == 0)
+            return true;
+    return !dest || (strcasecmp(dest, "iframe") == 0 && strcmp(type, "application/pdf") == 0);
+}
+
+void file_disposition(const char *path, char out[FILE_DISPOSITION_SIZE])
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    int n = snprintf(out, FILE_DISPOSITION_SIZE, "attachment; filename*=UTF-8''");
+    for (; *name && n + 4 < FILE_DISPOSITION_SIZE; name++)
+        n += snprintf(out + n, (size_t)(FILE_DISPOSITION_SIZE - n),
+                      strchr(plain, *name) ? "%c" : "%%%02X", (unsigned char)*name);
 }

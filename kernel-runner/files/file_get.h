@@ -33,5 +33,15 @@ enum { FILE_RANGE_PART = 1 };
 int file_range_parse(const char *range, const char *if_range, const struct file_view *view,
                      uint64_t *ret_offset, uint64_t *ret_len, struct err *err);
 
-/* MIME type by the name's extension; *ret_active: a browser may run what is in it. */
-const char *file_type_of(const char *path, bool *ret_active);
+/* By the name's extension; of what a page could run or be styled by: text/plain. */
+const char *file_type_of(const char *path);
+/* Text, images, sound, films and PDF; anything else is to be saved. */
+bool file_type_is_shown(const char *type);
+/*
+ * May a browser have a file of this type for the purpose that its Sec-Fetch-Dest names (NULL:
+ * nobody says)? Not as a script, style sheet, worker or embedded page.
+ */
+bool file_may_be_loaded_as(const char *dest, const char *type);
+/* Content-Disposition of a file that is to be saved under its own name (RFC 6266). */
+#define FILE_DISPOSITION_SIZE 832
+void file_disposition(const char *path, char out[FILE_DISPOSITION_SIZE]);

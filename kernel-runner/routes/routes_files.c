@@ -4,6 +4,7 @@
  */
 #include "kernel-runner/routes/routes_files.h"
 
+#include "kernel-runner/core/runner.h"
 #include "kernel-runner/files/file_delete.h"
 #include "kernel-runner/files/file_get.h"
 #include "kernel-runner/files/file_list.h"
@@ -43,12 +44,15 @@ static int read_bool(struct http_request *req, const char *name, bool *ret, stru
 struct waiting {
     struct http_request *req;
     struct file_job *job;
+    struct mem_budget *budget;
+    struct mem_held held; /* for the answer */
 };
 
 static void on_waiting_close(void *ctx)
 {
     struct waiting *w = ctx;
     file_job_detach(w->job);
+    mem_held_release(&w->held);
     free(w);
 }
 
@@ -64,6 +68,11 @@ static void on_list(void *ctx, char *json_take, size_t len, const struct err *er
 {
     struct waiting *w = ctx;
     w->job = NULL;
+    struct err limit;
+    if (!err && mem_hold(&w->held, w->budget, HELD_ANSWERS, len, &limit) < 0) {
+        free(json_take);
+        err = &limit;
+    }
     if (err) {
         http_answer_err(w->req, err);
         return;
@@ -91,6 +100,7 @@ void routes_files_list(void *ctx, struct http_request *req)
     int r = read_query(req, &q, &err);
     if (r == 0) {
         struct waiting *w = waiting_new(req);
+        w->budget = runner_budget(ctx);
         r = file_list_start(&w->job, runner_files(ctx), &q, on_list, w, &err);
     }
     if (r < 0)
@@ -126,18 +136,23 @@ void routes_files_delete(void *ctx, struct http_request *req)
 /* ---- get ---- */
 
 /* User code wrote the file: a browser shall neither guess its type nor run what is in it. */
-static const char *set_type(struct http_request *req, const char *path)
+static const char *set_type(struct http_request *req, const char *path, bool download)
 {
-    bool active;
-    const char *type = file_type_of(path, &active);
+    const char *type = file_type_of(path);
+    char disposition[FILE_DISPOSITION_SIZE];
     http_set_header(req, "Referrer-Policy", "no-referrer");
-    if (active)
-        http_set_header(req, "Content-Security-Policy",
-                        "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:");
+    http_set_header(req, "Cross-Origin-Resource-Policy", "same-origin");
+    http_set_header(req, "Content-Security-Policy",
+                    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:");
+    if (download || !file_type_is_shown(type)) {
+        file_disposition(path, disposition);
+        http_set_header(req, "Content-Disposition", disposition);
+    }
     return type;
 }
 
-static void answer_view(struct http_request *req, const char *path, struct file_view *view)
+static void answer_view(struct http_request *req, const char *path, bool download,
+                        struct file_view *view)
 {
     struct err err;
     char text[96];
@@ -167,8 +182,8 @@ static void answer_view(struct http_request *req, const char *path, struct file_
                  (unsigned long long)(offset + len - 1), (unsigned long long)view->size);
         http_set_header(req, "Content-Range", text);
     }
-    http_answer_fd(req, r == FILE_RANGE_PART ? 206 : 200, set_type(req, path), view->fd, offset,
-                   len);
+    http_answer_fd(req, r == FILE_RANGE_PART ? 206 : 200, set_type(req, path, download), view->fd,
+                   offset, len);
 }
 
 void routes_files_get(void *ctx, struct http_request *req)
@@ -176,13 +191,20 @@ void routes_files_get(void *ctx, struct http_request *req)
     struct err err;
     struct file_view view = {.fd = -1};
     _cleanup_(freep) char *path = NULL;
+    bool download = false;
+    const char *dest = http_header(req, "Sec-Fetch-Dest");
     int r = read_path(req, &path, &err);
+    if (r == 0)
+        r = read_bool(req, "download", &download, &err);
+    if (r == 0 && !file_may_be_loaded_as(dest, file_type_of(path)))
+        r = err_set(&err, ERR_FORBIDDEN,
+                    "a file of a sandbox is not served as %.32s: a program wrote it", dest);
     if (r == 0)
         r = file_get(runner_files(ctx), path, &view, &err);
     if (r < 0)
         http_answer_err(req, &err);
     else
-        answer_view(req, path, &view);
+        answer_view(req, path, download, &view);
 }
 
 /* ---- put ---- */

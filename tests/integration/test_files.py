@@ -175,11 +175,46 @@ def test_types_of_files(box):
     for name, kind in (("t.txt", "text/plain"), ("t.png", "image/png"), ("t.csv", "text/csv")):
         box.put(name, b"x").expect(201, 204)
         assert box.file(name).expect(200).headers["Content-Type"].split(";")[0] == kind
-    box.put("t.html", b"<script>1</script>").expect(201, 204)
-    found = box.file("t.html").expect(200)
-    # The server's own page must not run what user code wrote.
-    assert "sandbox" in found.headers.get("Content-Security-Policy", "")
-    assert found.headers["X-Content-Type-Options"] == "nosniff"
+
+
+# How it is served, by the name; "saved": a browser shall not show it.
+ACTIVE = {
+    "a.html": "text/html",
+    "a.svg": "image/svg+xml",
+    "a.xhtml": "saved application/xhtml+xml",
+    "a.xml": "saved application/xml",
+    "a.js": "text/plain",
+    "a.mjs": "text/plain",
+    "a.css": "text/plain",
+    "a.wasm": "text/plain",
+    "a.pdf": "application/pdf",
+    "a.zip": "saved application/zip",
+    "a": "saved application/octet-stream",
+}
+
+
+@pytest.mark.parametrize("prefix", ["/files/", "/jupyter/files/"])
+def test_a_browser_runs_nothing_of_what_user_code_wrote(box, prefix):
+    for name, kind in ACTIVE.items():
+        box.put(name, b"alert(1)").expect(201, 204)
+        found = box.get(prefix + name).expect(200)
+        saved, _, kind = kind.rpartition(" ")
+        assert found.headers["Content-Type"].split(";")[0] == kind
+        policy = found.headers["Content-Security-Policy"]
+        assert policy.startswith("sandbox; default-src 'none'") and "script" not in policy
+        assert found.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+        assert found.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        disposition = found.headers.get("Content-Disposition")
+        assert disposition == ("attachment; filename*=UTF-8''" + name if saved else None), name
+        for purpose in ("script", "style", "worker", "serviceworker", "object", "embed"):
+            box.get(prefix + name, headers={"Sec-Fetch-Dest": purpose}).problem("forbidden")
+        for purpose in ("document", "empty", "image"):
+            box.get(prefix + name, headers={"Sec-Fetch-Dest": purpose}).expect(200)
+        framed = box.get(prefix + name, headers={"Sec-Fetch-Dest": "iframe"})
+        assert framed.status == (200 if name == "a.pdf" else 403)
+    found = box.get(prefix + "a.html?download=1").expect(200)
+    assert found.headers["Content-Disposition"] == "attachment; filename*=UTF-8''a.html"
+    assert found.body == b"alert(1)"
 
 
 # ---- folders ----

@@ -98,22 +98,57 @@ static void types_follow_the_extension(void **state)
 {
     static const struct {
         const char *path, *type;
-        bool active;
+        bool shown;
     } rows[] = {
-        {"plot.png", "image/png", false},
-        {"a/b.CSV", "text/csv; charset=utf-8", false},
+        {"plot.png", "image/png", true},
+        {"a/b.CSV", "text/csv; charset=utf-8", true},
         {"x.html", "text/html; charset=utf-8", true},
         {"x.svg", "image/svg+xml", true},
+        {"x.pdf", "application/pdf", true},
+        {"x.js", "text/plain; charset=utf-8", true},
+        {"x.mjs", "text/plain; charset=utf-8", true},
+        {"x.CSS", "text/plain; charset=utf-8", true},
+        {"x.wasm", "text/plain; charset=utf-8", true},
+        {"x.xml", "application/xml", false},
+        {"x.xhtml", "application/xhtml+xml", false},
+        {"x.json", "application/json", false},
         {"png", "application/octet-stream", false},
         {".png", "application/octet-stream", false},
         {"a.png/b", "application/octet-stream", false},
         {"x.", "application/octet-stream", false},
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        bool active;
-        assert_string_equal(file_type_of(rows[i].path, &active), rows[i].type);
-        assert_int_equal(active, rows[i].active);
+        assert_string_equal(file_type_of(rows[i].path), rows[i].type);
+        assert_int_equal(file_type_is_shown(rows[i].type), rows[i].shown);
     }
+}
+
+static void nothing_is_loaded_to_act(void **state)
+{
+    static const char *const refused[] = {"script",        "style", "worker", "sharedworker",
+                                          "serviceworker", "embed", "object", "audioworklet",
+                                          "paintworklet",  "xslt",  "frame",  "font",
+                                          "manifest",      "json",  "iframe", "something new"};
+    static const char *const harmless[] = {"", "empty", "document", "image", "audio", "Video"};
+    for (size_t i = 0; i < ARRAY_LEN(refused); i++)
+        assert_false(file_may_be_loaded_as(refused[i], "text/html; charset=utf-8"));
+    for (size_t i = 0; i < ARRAY_LEN(harmless); i++)
+        assert_true(file_may_be_loaded_as(harmless[i], "text/html; charset=utf-8"));
+    assert_true(file_may_be_loaded_as(NULL, "image/png"));
+    assert_true(file_may_be_loaded_as("iframe", "application/pdf"));
+    assert_false(file_may_be_loaded_as("object", "application/pdf"));
+}
+
+static void a_name_to_save_by_is_escaped(void **state)
+{
+    char got[FILE_DISPOSITION_SIZE];
+    file_disposition("a/b c\"\r\n\xc3\xa9.txt", got);
+    assert_string_equal(got, "attachment; filename*=UTF-8''b%20c%22%0D%0A%C3%A9.txt");
+    char longest[256];
+    memset(longest, '\xff', 255);
+    longest[255] = '\0';
+    file_disposition(longest, got);
+    assert_int_equal(strlen(got), strlen("attachment; filename*=UTF-8''") + 3 * 255);
 }
 
 int main(void)
@@ -123,6 +158,8 @@ int main(void)
         cmocka_unit_test(tags_match_in_lists_and_by_star),
         cmocka_unit_test(ranges_follow_the_table),
         cmocka_unit_test(if_range_asks_for_the_whole_of_a_changed_file),
+        cmocka_unit_test(nothing_is_loaded_to_act),
+        cmocka_unit_test(a_name_to_save_by_is_escaped),
         cmocka_unit_test(types_follow_the_extension),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
