@@ -173,7 +173,9 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
                                    .ctx = cfg->runner,
                                    .before = before,
                                    .after = after,
-                                   .problem = problem};
+                                   .problem = problem,
+                                   .body_budget = runner_budget(cfg->runner),
+                                   .body_account = HELD_BODIES};
     r = http_server_new(&s->server, loop, fd, &http, err);
     if (r < 0) {
         serve_free(s);

@@ -5,21 +5,28 @@
  */
 #include "kernel-runner/attach/contents.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/core/runner.h"
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
 
-#define LARGE MIB(1) /* of a body or an answer */
+#define LARGE            MIB(1)  /* of a body or an answer */
+#define FILE_SLACK_BYTES KIB(64) /* a file may grow by this between the looks at it */
+#define LIST_ENTRY_BYTES 512
+#define PATIENCE_MS      600000 /* for a whole body */
 
 struct pending {
     struct http_request *req;
     struct runner *runner;
     struct contents_job *job; /* until it is started */
     struct file_job *started;
+    struct mem_held held;        /* for the answer */
+    struct loop_timer *patience; /* with a body that comes; or NULL */
     bool answered;
     bool large; /* the heap keeps what it took, and shall not */
 };
@@ -29,6 +36,8 @@ static void on_close(void *ctx)
     struct pending *p = ctx;
     contents_job_free(p->job);
     file_job_detach(p->started);
+    mem_held_release(&p->held);
+    loop_timer_free(p->patience);
     if (p->large)
         exec_store_trim_heap(runner_execs(p->runner));
     free(p);
@@ -37,6 +46,8 @@ static void on_close(void *ctx)
 static void fail(struct pending *p, const struct err *err)
 {
     p->answered = true;
+    p->job = contents_job_free(p->job);
+    p->patience = loop_timer_free(p->patience);
     http_answer_err(p->req, err);
 }
 
@@ -55,6 +66,9 @@ static void on_done(void *ctx, struct contents_job *j)
     if (j->cut)
         http_set_header(p->req, "X-Caesarion-Truncated", "true");
     size_t len = j->json.len;
+    p->held = j->held;
+    j->held = (struct mem_held){0};
+    mem_held_shrink(&p->held, MIN((uint64_t)len, p->held.bytes));
     p->large = p->large || len > LARGE;
     if (len == 0)
         http_answer_empty(p->req, j->status);
@@ -83,12 +97,53 @@ static struct pending *accept_request(struct runner *runner, struct http_request
         http_answer_err(req, &err);
         return NULL;
     }
+    j->held = (struct mem_held){.budget = runner_budget(runner), .account = HELD_CONTENTS};
     struct pending *p = MEM_NEW(struct pending);
     p->req = req;
     p->runner = runner;
     p->job = TAKE_PTR(j);
     http_on_close(req, on_close, p);
     return p;
+}
+
+/* ---- what it will take ---- */
+
+/* The most that an account may ever have: what is larger goes alone. */
+static uint64_t bounded(const struct pending *p, uint64_t bytes)
+{
+    return MIN(bytes, p->job->held.budget->max_bytes / 4 * 3);
+}
+
+/*
+ * Of a GET. A look at one entry, on the loop: what it finds is only what is charged; the job looks
+ * anew, and reads no more than that.
+ */
+static int charge_read(struct pending *p, struct err *err)
+{
+    struct contents_job *j = p->job;
+    _cleanup_(closep) int root_fd = -1;
+    _cleanup_(closep) int fd = -1;
+    struct stat st;
+    uint64_t bytes = 0;
+    if (file_root_open_dir(j->root_path, &root_fd, NULL) < 0 ||
+        file_open_beneath(root_fd, j->target.path, O_PATH, &fd, NULL) < 0 || fstat(fd, &st) < 0)
+        return 0; /* the job says why */
+    if (S_ISREG(st.st_mode)) {
+        j->file_max = MIN((size_t)st.st_size, LIMIT_CONTENTS_FILE_BYTES) + FILE_SLACK_BYTES;
+        bytes = (j->content ? 3 : 1) * (uint64_t)j->file_max;
+    } else if (S_ISDIR(st.st_mode)) {
+        /* On tmpfs an entry counts 20 bytes; elsewhere more. */
+        bytes = MIN((uint64_t)st.st_size / 20, 2 * LIMIT_CONTENTS_ENTRIES) * LIST_ENTRY_BYTES;
+    }
+    return mem_held_grow(&j->held, bounded(p, bytes), err);
+}
+
+/* Of a save: what is written is about as long as what came, and made beside it. */
+static int charge_save(struct pending *p, struct err *err)
+{
+    struct mem_held *held = &p->job->held;
+    uint64_t all = bounded(p, 2 * held->bytes);
+    return mem_held_grow(held, all > held->bytes ? all - held->bytes : 0, err);
 }
 
 /* ---- without a body, or with a small one ---- */
@@ -116,6 +171,8 @@ void contents_get(void *ctx, struct http_request *req)
         r = read_flag(req, "content", /* missing= */ true, &j->content, &err);
     if (r == 0)
         r = read_flag(req, "hash", /* missing= */ false, &j->hash, &err);
+    if (r == 0 && (j->content || j->hash))
+        r = charge_read(p, &err);
     if (r < 0)
         fail(p, &err);
     else
@@ -163,19 +220,35 @@ static size_t on_data(void *ctx, const char *data, size_t len)
     struct err err;
     if (p->answered)
         return len;
-    if (buf_append(&p->job->body, data, len) < 0) {
+    int r = mem_held_append(&p->job->held, &p->job->body, data, len, &err);
+    if (r == -ERR_TOO_LARGE)
         too_large(&err);
+    if (r < 0)
         fail(p, &err);
-    }
     return len;
 }
 
 static void on_end(void *ctx, bool ok)
 {
     struct pending *p = ctx;
+    struct err err;
+    p->patience = loop_timer_free(p->patience);
     p->large = p->job && p->job->body.len > LARGE;
-    if (ok && !p->answered)
+    if (!ok || p->answered)
+        return;
+    if (charge_save(p, &err) < 0)
+        fail(p, &err);
+    else
         start(p);
+}
+
+/* The server's own deadline is about the next bytes, and one a minute would hold all that came. */
+static void on_patience(void *ctx)
+{
+    struct pending *p = ctx;
+    struct err err;
+    err_set(&err, ERR_TIMEOUT, "the body was not complete within %d s", PATIENCE_MS / 1000);
+    fail(p, &err);
 }
 
 void contents_put(void *ctx, struct http_request *req)
@@ -189,5 +262,7 @@ void contents_put(void *ctx, struct http_request *req)
         fail(p, &err);
         return;
     }
+    p->patience = loop_timer_new(runner_loop(p->runner), on_patience, p);
+    loop_timer_start(p->patience, PATIENCE_MS, 0);
     http_body_read(req, on_data, on_end, p);
 }

@@ -19,7 +19,8 @@
 #include "lib/crypto/crypto.h"
 #include "lib/json/jsonx.h"
 
-#define NAMES_MAX 1000000 /* looked at in one directory; user code may fill it meanwhile */
+#define ANSWER_HEAD_BYTES KIB(64) /* of a model: paths and names */
+#define NAMES_MAX         1000000 /* looked at in one directory; user code may fill it meanwhile */
 
 /* ---- files ---- */
 
@@ -28,6 +29,19 @@ static int too_large(struct err *err)
     return err_set(err, ERR_TOO_LARGE,
                    "files above %zu bytes are not returned with their content; use /files",
                    LIMIT_CONTENTS_FILE_BYTES);
+}
+
+static int too_long(struct err *err)
+{
+    return err_set(err, ERR_TOO_LARGE,
+                   "as JSON the content is more than twice as long as the file; use /files");
+}
+
+static int too_long_or_large(const struct buf *read, struct err *err)
+{
+    if (read->max > LIMIT_CONTENTS_FILE_BYTES)
+        return too_large(err);
+    return err_set(err, ERR_UNAVAILABLE, "the file grows while it is read; try again");
 }
 
 /* The file as it is now, which may be another than the one looked at. */
@@ -44,11 +58,13 @@ static int read_bytes(struct contents_job *j, struct contents_model *m, struct b
         return err_set(err, ERR_INVALID, "Cannot read non-file %.500s", m->path);
     if (m->st.st_size > (off_t)LIMIT_CONTENTS_FILE_BYTES)
         return too_large(err);
+    if ((uint64_t)m->st.st_size >= out->max)
+        return too_long_or_large(out, err);
     for (;;) {
         /* One byte more than there should be, so that the end is seen at once. */
         size_t want = MAX((size_t)m->st.st_size + 1 - MIN(out->len, (size_t)m->st.st_size), KIB(4));
         if (buf_reserve(out, MIN(want, out->max - out->len)) < 0 || out->len == out->max)
-            return too_large(err);
+            return too_long_or_large(out, err);
         ssize_t n = read(fd, out->ptr + out->len, MIN(want, out->max - out->len));
         if (n < 0 && errno == EINTR)
             continue;
@@ -76,7 +92,9 @@ static int put_notebook(struct contents_job *j, struct contents_model *m, const 
     if (r == -ERR_INVALID)
         return err_set(err, ERR_INVALID, "Unreadable Notebook: %.500s is not a JSON object",
                        m->path);
-    return r == 0 ? buf_append_char(&j->json, '}') : r;
+    if (r == 0)
+        r = buf_append_char(&j->json, '}');
+    return r < 0 ? too_long(err) : 0;
 }
 
 static int put_file(struct contents_job *j, struct contents_model *m, const struct buf *bytes,
@@ -87,14 +105,17 @@ static int put_file(struct contents_job *j, struct contents_model *m, const stru
         return err_field(err, "format", "%.500s is not UTF-8 encoded", m->path);
     m->format = text ? CONTENTS_TEXT : CONTENTS_BASE64;
     contents_model_head(&j->json, m);
+    int r;
     if (text) {
-        (void)jsonx_append_string(&j->json, buf_slice(bytes));
+        r = jsonx_append_string(&j->json, buf_slice(bytes));
     } else {
         (void)buf_append_char(&j->json, '"');
-        (void)contents_base64_append(&j->json, buf_slice(bytes));
+        r = contents_base64_append(&j->json, buf_slice(bytes));
         (void)buf_append_char(&j->json, '"');
     }
-    return buf_append_char(&j->json, '}');
+    if (r == 0)
+        r = buf_append_char(&j->json, '}');
+    return r < 0 ? too_long(err) : 0;
 }
 
 static int read_file(struct contents_job *j, const struct contents_model *seen, struct err *err)
@@ -102,7 +123,9 @@ static int read_file(struct contents_job *j, const struct contents_model *seen, 
     struct contents_model m = *seen;
     char hash[CRYPTO_HEX_SIZE];
     struct buf bytes;
-    buf_init(&bytes, LIMIT_CONTENTS_FILE_BYTES + 1);
+    /* One more than may be, to see that it is. */
+    buf_init(&bytes, MIN(j->file_max, LIMIT_CONTENTS_FILE_BYTES) + 1);
+    j->json.max = MIN(ANSWER_HEAD_BYTES + 2 * j->file_max, j->json.max);
     int r = j->content || j->hash ? read_bytes(j, &m, &bytes, err) : 0;
     if (r == -ERR_TOO_LARGE && !j->content) { /* then it has no hash, and clients go by the time */
         r = 0;

@@ -33,19 +33,23 @@ static int put_notebook(struct buf *out, struct slice clean)
     return r == 0 ? buf_append_char(out, '\n') : r;
 }
 
-static int notebook_bytes(struct slice content, struct buf *out, struct err *err)
+/* Each form goes as soon as the next is made, so that there are two at a time at most. */
+static int notebook_bytes(struct contents_job *j, struct buf *out, struct err *err)
 {
     struct buf compact, clean;
+    struct slice content = j->model.content;
     if (content.ptr[0] != '{')
         return err_field(err, "content", "the content of a notebook must be a JSON object");
     buf_init(&compact, LIMIT_CONTENTS_BYTES);
     buf_init(&clean, LIMIT_CONTENTS_BYTES);
     int r = jsonx_compact(&compact, content);
+    buf_done(&j->body);
+    j->model.content = slice_make(NULL, 0);
     if (r == 0)
         r = contents_notebook_untrust(&clean, buf_slice(&compact));
+    buf_done(&compact);
     if (r == 0)
         r = put_notebook(out, buf_slice(&clean));
-    buf_done(&compact);
     buf_done(&clean);
     if (r == -ERR_TOO_LARGE)
         return err_set(err, ERR_TOO_LARGE, "a notebook has at most %zu bytes; use /files",
@@ -157,7 +161,7 @@ static int save_content(struct contents_job *j, enum contents_type type, struct 
     if (j->model.content.len == 0)
         r = type == CONTENTS_NOTEBOOK ? buf_append_str(&bytes, CONTENTS_NEW_NOTEBOOK) : 0;
     else if (type == CONTENTS_NOTEBOOK)
-        r = notebook_bytes(j->model.content, &bytes, err);
+        r = notebook_bytes(j, &bytes, err);
     else
         r = file_bytes(&j->model, &bytes, err);
     if (r == 0)

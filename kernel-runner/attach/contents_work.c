@@ -24,8 +24,8 @@
 #include "lib/base/mem.h"
 #include "lib/base/path.h"
 
-/* The largest file, all of it control characters; also all of the longest names of a list. */
-#define ANSWER_MAX   (6 * LIMIT_CONTENTS_FILE_BYTES + MIB(32))
+/* Of a list, too. What is charged for a file is as much as it has, and twice as much for JSON. */
+#define ANSWER_MAX   (2 * LIMIT_CONTENTS_FILE_BYTES + KIB(128))
 #define LOCATION_MAX (3 * PATH_USER_MAX + 64)
 
 int contents_answer_model(struct contents_job *j, int status, const char *path, struct err *err)
@@ -227,6 +227,7 @@ struct contents_job *contents_job_free(struct contents_job *j)
     buf_done(&j->body);
     buf_done(&j->json);
     buf_done(&j->location);
+    mem_held_release(&j->held);
     free(j->target.path);
     free(j->root_path);
     free(j);

@@ -2,6 +2,7 @@
 #include "kernel-runner/attach/contents_body.h"
 #include "kernel-runner/attach/contents_path.h"
 #include "kernel-runner/files/file_job.h"
+#include "lib/base/mem_budget.h"
 
 struct file_root;
 
@@ -16,6 +17,12 @@ struct contents_job {
     enum contents_format format;
     bool content, hash;
     struct buf body; /* of POST, PUT, PATCH */
+    /*
+     * For everything below that can be large, from before it is there until the job is freed. What
+     * is read and answered has ceilings that keep within it.
+     */
+    struct mem_held held;
+    size_t file_max; /* of GET with content or hash: what was charged for */
 
     void (*done)(void *ctx, struct contents_job *j); /* on the loop, unless the job was detached */
     void *ctx;

@@ -104,6 +104,7 @@ static int execute(struct runner *r, struct http_request *req, struct exec **ret
     if ((e = exec_request_parse(&request, body, err)) < 0)
         return e;
     crypto_sha256_hex(body.ptr, body.len, hash);
+    http_body_drop(req); /* its answer may be hours away */
     return runner_execute(r, id, hash, request, ret, err);
 }
 

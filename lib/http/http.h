@@ -1,6 +1,7 @@
 #pragma once
 #include "lib/base/cleanup.h"
 #include "lib/base/err.h"
+#include "lib/base/mem_budget.h"
 #include "lib/base/slice.h"
 #include "lib/json/jsonx.h"
 
@@ -60,8 +61,11 @@ struct http_server_cfg {
     void (*problem)(void *ctx, const struct http_request *req, json_t *problem);
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
-    int header_deadline_ms;   /* headers complete within this, whatever the pace; default 10000 */
-    int body_deadline_ms;     /* a body with a bound is whole, another moves; default 60000 */
+    int header_deadline_ms; /* headers complete within this, whatever the pace; default 10000 */
+    int body_deadline_ms;   /* a body with a bound is whole, another moves; default 60000 */
+    /* Buffered bodies are charged to it; without room: limit. NULL: they are not. */
+    struct mem_budget *body_budget;
+    unsigned body_account;
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
     unsigned max_connections; /* default 4096; above, new ones are closed at once */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
@@ -102,6 +106,8 @@ const char *http_param_raw(const struct http_request *req,
 const char *
 http_request_id(const struct http_request *req);        /* X-Request-Id: given (if sane) or made */
 struct slice http_body(const struct http_request *req); /* HTTP_BODY_BUFFER */
+/* It was read: its memory need not wait until the request is over. */
+void http_body_drop(struct http_request *req);
 const struct http_route *http_route_of(const struct http_request *req);
 int64_t
 http_received_us(const struct http_request *req); /* monotonic, when the headers were complete */

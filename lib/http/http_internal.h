@@ -134,6 +134,7 @@ struct http_request {
     int64_t content_length; /* -1: unknown */
     uint64_t body_seen;
     struct buf body;
+    struct mem_held body_held;
     size_t (*on_data)(void *ctx, const char *p, size_t len);
     void (*on_end)(void *ctx, bool ok);
     void *body_ctx;

@@ -84,6 +84,12 @@ const char *http_request_id(const struct http_request *req)
     return req->id;
 }
 
+void http_body_drop(struct http_request *req)
+{
+    buf_done(&req->body);
+    mem_held_release(&req->body_held);
+}
+
 struct slice http_body(const struct http_request *req)
 {
     return buf_slice(&req->body);

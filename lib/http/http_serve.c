@@ -99,7 +99,7 @@ void http_serve_free(struct http_request *req)
     }
     free(req->headers);
     free(req->problem);
-    buf_done(&req->body);
+    http_body_drop(req);
     http_query_free(req->queries);
     free(req->scratch);
     free(req->path_own);
@@ -220,8 +220,11 @@ static enum MHD_Result at_headers(struct http_request *req, const struct http_he
         http_answer_err(req, &err);
     } else {
         assert(route);
-        if (route->body == HTTP_BODY_BUFFER)
+        if (route->body == HTTP_BODY_BUFFER) {
             buf_init(&req->body, route->max_body);
+            req->body_held = (struct mem_held){.budget = req->server->cfg.body_budget,
+                                               .account = req->server->cfg.body_account};
+        }
         if (route->body == HTTP_BODY_STREAM)
             call_handler(req);
     }
@@ -248,9 +251,11 @@ static enum MHD_Result collect(struct http_request *req, const char *data, size_
         return give_up(req);
     const struct http_route *route = req->match.route;
     bool wanted = !req->response && route && route->body == HTTP_BODY_BUFFER;
-    if (wanted && buf_append(&req->body, data, *len) < 0) {
-        buf_done(&req->body);
-        too_large(req, &err);
+    int r = wanted ? mem_held_append(&req->body_held, &req->body, data, *len, &err) : 0;
+    if (r < 0) {
+        http_body_drop(req);
+        if (r == -ERR_TOO_LARGE)
+            too_large(req, &err);
         http_answer_err(req, &err);
     }
     *len = 0;

@@ -9,7 +9,7 @@ import time
 
 import pytest
 from lib import contract
-from lib.client import JSON, NDJSON
+from lib.client import JSON, NDJSON, read_response
 from lib.code import Gate
 from lib.hostile import goes_on, of_host, status_of
 from lib.process import SANITIZER_ENV, eventually
@@ -145,6 +145,88 @@ def test_code_that_waits_has_a_ceiling(lean):
         assert box.value("ran") == "1000"
         assert box.execution(ids[0])["code"] == code
         box.ok("'x'" + "#" * (MIB - 10))
+    goes_on(box)
+
+
+@contextlib.contextmanager
+def half_sent(box, count, path, length, size):
+    """`count` requests of which `size` bytes of a longer body were sent. Yields what sends the rest of
+    all and returns the answers: a body is read to its end also where it was refused before."""
+    head, tail = b'{"type":"file","format":"text","content":"', b'"}'
+    with contextlib.ExitStack() as stack:
+        socks = []
+        for n in range(count):
+            method, target = (path % n if "%d" in path else path).split(" ")
+            headers = {"Content-Type": JSON, "Content-Length": str(length)}
+            sock = stack.enter_context(box.connect(30))
+            sock.sendall(box.head(method, target, headers) + head + b"x" * (size - len(head)))
+            socks.append(sock)
+
+        def finish():
+            found = []
+            for sock in socks:
+                sock.sendall(b"x" * (length - size - len(tail)) + tail)
+                found.append(read_response(sock, "PUT"))
+            return found
+
+        yield finish
+
+
+def test_half_sent_contents_have_a_ceiling(lean):
+    controller, box = lean
+    with bounded(controller, box, BUDGET + 100 * MIB):
+        with half_sent(box, 40, "PUT /jupyter/api/contents/half-%d.txt", 24 * MIB, 20 * MIB) as finish:
+            # What is small goes on beside them.
+            assert box.value("6 * 7") == "42"
+            box.put("beside.txt", b"x" * MIB).expect(201)
+            answers = finish()
+        refused = [answer for answer in answers if answer.status != 201]
+        assert len(refused) >= 37
+        for answer in refused:
+            answer.problem("limit")
+        model = {"type": "file", "format": "text", "content": "y" * (20 * MIB)}
+
+        def saved():
+            answer = box.api("PUT", "/jupyter/api/contents/whole.txt", json=model)
+            assert answer.status in (201, 429), answer
+            return answer.status == 201
+
+        eventually(saved, 30, "room again when they are gone")
+        assert box.value("len(open('whole.txt').read())") == str(20 * MIB)
+        assert box.value("len(__import__('glob').glob('half*'))") == str(40 - len(refused))
+    goes_on(box)
+
+
+def test_half_sent_executions_have_a_ceiling(lean):
+    controller, box = lean
+    with bounded(controller, box, BUDGET + 100 * MIB):
+        with half_sent(box, 40, "POST /execute", 8 * MIB, 7 * MIB) as finish:
+            box.get("/kernels").expect(200)
+            answers = finish()
+        refused = [answer for answer in answers if answer.status != 400]
+        assert len(refused) >= 34
+        for answer in refused:
+            answer.problem("limit")
+    eventually(lambda: box.post_execute("1").status == 200, 30)
+    goes_on(box)
+
+
+def test_contents_that_are_not_read_have_a_ceiling(lean):
+    controller, box = lean
+    box.ok("open('big.txt', 'w').write('x' * %d)" % (15 * MIB))
+    path = "/jupyter/api/contents/big.txt"
+    with bounded(controller, box, BUDGET + 100 * MIB):
+        with contextlib.ExitStack() as stack:
+            statuses = []
+            for _ in range(24):
+                sock, message = box.open("GET", path)
+                stack.callback(sock.close)
+                stack.callback(message.close)
+                statuses.append(message.status)
+            assert set(statuses) == {200, 429} and statuses.count(200) <= 4, statuses
+            small = box.get("/jupyter/api/contents/big.txt?content=0").expect(200).json()
+            assert small["size"] == 15 * MIB
+        eventually(lambda: box.get(path).status == 200, 30)
     goes_on(box)
 
 

@@ -3,6 +3,7 @@
 #include "tests/unit/lib/http/fixture.h"
 
 static unsigned afters;
+static struct mem_budget budget;
 
 static void hello(void *ctx, struct http_request *req)
 {
@@ -48,8 +49,11 @@ static int setup(void **state)
                                         .header_deadline_ms = 300,
                                         .body_deadline_ms = 400,
                                         .keepalive_ms = 2000,
-                                        .max_connections = 8};
+                                        .max_connections = 8,
+                                        .body_budget = &budget,
+                                        .body_account = 1};
     afters = 0;
+    budget = (struct mem_budget){.max_bytes = KIB(64)};
     fx_start(&fx, &cfg);
     cl = cl_open(&fx);
     return 0;
@@ -60,6 +64,7 @@ static int teardown(void **state)
     cl_close(cl);
     fx_stop(&fx);
     an_done(&an);
+    assert_int_equal(budget.accounts[1].used_bytes, 0);
     return 0;
 }
 
@@ -117,6 +122,24 @@ static void body_at_the_limit_and_above(void **state)
     post(MIB(3));
     assert_int_equal(cl_answer(cl, &an), 413);
     check_lives();
+}
+
+static void bodies_have_a_budget_together(void **state)
+{
+    struct mem_held others = {0};
+    assert_int_equal(mem_hold(&others, &budget, 1, KIB(47), NULL), 0);
+    post(1000);
+    assert_int_equal(cl_answer(cl, &an), 200);
+    assert_int_equal(mem_held_grow(&others, KIB(1), NULL), 0);
+    post(1000);
+    assert_int_equal(cl_answer(cl, &an), 429);
+    check_problem(429, "limit");
+    assert_non_null(an_header(&an, "Retry-After"));
+    assert_int_equal(budget.accounts[1].refused, 1);
+    mem_held_release(&others);
+    check_lives();
+    post(1000);
+    assert_int_equal(cl_answer(cl, &an), 200);
 }
 
 static void chunk(size_t len)
@@ -427,6 +450,7 @@ int main(void)
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(body_at_the_limit_and_above),
+        T(bodies_have_a_budget_together),
         T(chunked_body_at_the_limit_and_above),
         T(answer_survives_a_body_beyond_all_bounds),
         T(announced_beyond_all_bounds),
