@@ -18,6 +18,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "controller/sandbox/runner_client.h"
 #include "controller/sandbox/sandbox.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -146,17 +147,10 @@ void runner_lost_err(const struct err *gone, struct err *err)
 static void explain(struct runner_ask *a)
 {
     struct err was = a->why;
-    switch (was.code) {
-    case ERR_TIMEOUT:
-    case ERR_INVALID:
-    case ERR_INTERNAL:
-    case ERR_EXPIRED:
-        break;
-    default:
-        err_set(&a->why, ERR_UNAVAILABLE, "the sandbox does not answer (%s); try again", was.text);
-    }
     if (a->gone.code)
         runner_lost_err(&a->gone, &a->why);
+    else
+        runner_failure(&was, &a->why);
 }
 
 static void end_stream(struct runner_ask *a)

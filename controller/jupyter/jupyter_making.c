@@ -19,6 +19,7 @@
 
 #include "controller/jupyter/jupyter_internal.h"
 #include "controller/pool/warm_pool.h"
+#include "controller/sandbox/runner_client.h"
 #include "lib/base/mem.h"
 #include "lib/httpc/httpc.h"
 #include "lib/loop/loop.h"
@@ -143,7 +144,9 @@ static void posted(void *ctx, int status, struct slice body, const struct err *e
     }
     drop_sandbox(m);
     if (err) {
-        fail(m, err);
+        struct err said = {0};
+        runner_failure(err, &said);
+        fail(m, &said);
         return;
     }
     struct http_request *req = end(m);

@@ -8,6 +8,7 @@
 
 #include "controller/jupyter/jupyter_internal.h"
 #include "controller/relay/relay.h"
+#include "controller/sandbox/runner_client.h"
 #include "lib/api/jupyter_api.h"
 #include "lib/api/limits.h"
 #include "lib/base/mem.h"
@@ -216,9 +217,11 @@ static void give_back(void *ctx, int status, struct slice body, const struct err
 {
     struct visit *v = ctx;
     v->call = NULL;
-    if (err)
-        http_answer_err(v->req, err);
-    else
+    struct err said = {0};
+    if (err) {
+        runner_failure(err, &said);
+        http_answer_err(v->req, &said);
+    } else
         jupyter_give_back(v->req, status, body);
 }
 

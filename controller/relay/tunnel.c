@@ -8,7 +8,10 @@
  *   end    one side's end or failure, or the sandbox's: what is kept is still written, for at most
  *          RELAY_DRAIN_MS, then both sides are closed
  *
- * A sandbox that ends may have said something before: its connection is read to its end.
+ * A sandbox that ends may have said something before: its connection is read to its end. Who is
+ * still there then is told why by a close frame, where the bytes that went before allow one: 1001
+ * when the sandbox is gone, 1012 when only its connection is, or this controller stops. Clients
+ * connect again on each; the runner has kept what they missed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -26,10 +29,13 @@
 #include "lib/http/http.h"
 #include "lib/httpc/httpc_tunnel.h"
 #include "lib/loop/loop.h"
+#include "lib/ws/ws.h"
+#include "lib/ws/ws_border.h"
 #include "lib/ws/ws_handshake.h"
 
 #define HEADERS_MAX 12
 #define OPEN_MS     10000
+#define WORD_MS     200 /* a dying runner's connections break a moment before its end is told */
 
 enum way { UP, DOWN, WAYS };
 
@@ -50,16 +56,38 @@ struct relay_tunnel {
     struct loop_timer *timer;     /* once it is ending */
     int fd;
     struct kept kept[WAYS];
-    bool broken[WAYS]; /* that way's receiver takes nothing any more */
-    bool over[WAYS];   /* that way's sender has ended */
+    struct ws_border border; /* of what goes to the client */
+    bool broken[WAYS];       /* that way's receiver takes nothing any more */
+    bool over[WAYS];         /* that way's sender has ended */
     bool counted;
+    bool waits; /* its runner's side broke: for the backend's word, then it ends */
 };
 
 /* ---- the end ---- */
 
+/* Why it ends, to a client that may be there to read it. */
+static void say_why(struct relay_tunnel *t)
+{
+    char frame[WS_BORDER_CLOSE_MAX];
+    size_t len;
+    if (!t->upgrade || t->over[UP] || t->broken[DOWN] || t->kept[DOWN].bytes ||
+        !ws_border_is_free(&t->border))
+        return;
+    if (t->gone)
+        len = ws_border_close(frame, WS_CLOSE_GOING_AWAY, "the sandbox is gone");
+    else if (t->relay->no_tunnels)
+        len = ws_border_close(frame, WS_CLOSE_RESTART, "the controller stops: connect again");
+    else
+        len = ws_border_close(frame, WS_CLOSE_RESTART,
+                              "the connection to the sandbox broke: connect again");
+    while (send(t->fd, frame, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EINTR)
+        ;
+}
+
 /* Closes both sides. on_close follows. */
 static void close_tunnel(struct relay_tunnel *t)
 {
+    say_why(t);
     t->poll = loop_poll_free(t->poll);
     t->timer = loop_timer_free(t->timer);
     t->up = httpc_tunnel_free(t->up);
@@ -141,6 +169,8 @@ static size_t give(struct relay_tunnel *t, enum way w, const char *data, size_t 
 
 static void pass(struct relay_tunnel *t, enum way w, const char *data, size_t len)
 {
+    if (w == DOWN)
+        ws_border_pass(&t->border, data, len);
     size_t done = give(t, w, data, len);
     if (done == len)
         return;
@@ -171,6 +201,13 @@ static void read_once(struct relay_tunnel *t, enum way w)
         t->over[w] = true;
 }
 
+/* Is it still to be known what the client is to be told? */
+static bool awaits_word(const struct relay_tunnel *t)
+{
+    return (t->over[DOWN] || t->broken[UP]) && !t->over[UP] && !t->broken[DOWN] && !t->gone &&
+           !t->relay->no_tunnels && ws_border_is_free(&t->border);
+}
+
 /* What each side is watched for, or the end. The last thing a callback does. */
 static void settle(struct relay_tunnel *t)
 {
@@ -178,12 +215,17 @@ static void settle(struct relay_tunnel *t)
     bool says = t->broken[UP] && !t->over[DOWN] && !t->broken[DOWN];
     bool ending = t->over[UP] || t->over[DOWN] || t->broken[UP] || t->broken[DOWN];
     int events[WAYS]; /* of the sender of that way */
-    if (ending && !says && !t->kept[UP].bytes && !t->kept[DOWN].bytes) {
+    bool done = ending && !says && !t->kept[UP].bytes && !t->kept[DOWN].bytes;
+    if (done && !awaits_word(t)) {
         close_tunnel(t);
         return;
     }
     if (ending)
         begin_end(t);
+    if (done) {
+        t->waits = true;
+        loop_timer_start(t->timer, WORD_MS, 0);
+    }
     for (enum way w = UP; w < WAYS; w++) {
         enum way other = w == UP ? DOWN : UP;
         bool reads = (!ending || (says && w == DOWN)) && !t->kept[w].bytes;
@@ -255,10 +297,8 @@ static void answer_failure(struct relay_tunnel *t, const struct err *why)
     struct err said = {0};
     if (!t->watch.sandbox)
         runner_lost_err(t->gone, &said);
-    else if (why->code == ERR_TIMEOUT || why->code == ERR_INVALID)
-        said = *why;
     else
-        err_set(&said, ERR_UNAVAILABLE, "the sandbox does not answer (%s); try again", why->text);
+        runner_failure(why, &said);
     t->relay->stats.lost += said.code == ERR_SANDBOX_LOST;
     http_answer_err(t->req, &said);
 }
@@ -289,6 +329,10 @@ static void on_sandbox_gone(void *ctx, const struct err *err)
     struct relay_tunnel *t = ctx;
     t->gone = MEM_NEW(struct err);
     *t->gone = *err;
+    if (t->upgrade && t->waits) {
+        close_tunnel(t);
+        return;
+    }
     if (t->upgrade) {
         begin_end(t);
         return;

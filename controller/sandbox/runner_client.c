@@ -51,6 +51,14 @@ void runner_problem(int status, struct slice body, struct err *err)
     err_set(err, code ? err_code_from_name(code) : ERR_INTERNAL, "%s", detail ? detail : "");
 }
 
+void runner_failure(const struct err *failure, struct err *err)
+{
+    if (failure->code == ERR_SANDBOX_LOST || failure->code == ERR_UNAVAILABLE)
+        err_set(err, ERR_UNAVAILABLE, "the sandbox does not answer (%s); try again", failure->text);
+    else
+        *err = *failure;
+}
+
 static void on_reply(void *ctx, int status, struct slice body, const struct err *failure)
 {
     struct runner_call *c = ctx;

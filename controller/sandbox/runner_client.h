@@ -29,6 +29,11 @@ int runner_post(struct runner_call **ret, struct httpc *http, const struct sandb
                 runner_reply_fn fn, void *ctx, struct err *err);
 /* The err that an answer other than 2xx speaks of. */
 void runner_problem(int status, struct slice body, struct err *err);
+/*
+ * What the HTTP client's failure is to a user: a connection that broke is not a sandbox that is
+ * lost, only its watch says that. So both are ERR_UNAVAILABLE.
+ */
+void runner_failure(const struct err *failure, struct err *err);
 struct runner_call *runner_cancel(struct runner_call *call); /* NULL ok */
 
 #define RUNNER_URL_MAX 4096

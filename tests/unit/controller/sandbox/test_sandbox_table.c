@@ -614,6 +614,30 @@ static void describe_asks_the_runner(void **state)
                 strcmp(text_of(f->json, "status"), "terminating") == 0);
 }
 
+/* That its connections break says nothing about a sandbox: its backend says when it is gone. */
+static void describe_of_an_unreachable_runner_is_unavailable(void **state)
+{
+    struct fixture *f = *state;
+    struct sandbox *sb = claimed(f, "alice", "v");
+    struct sandbox_describe *d = NULL;
+    struct err err;
+
+    fake_hang_up(f->backend,
+                 sb->id); /* a new connection: libcurl itself repeats only on old ones */
+    f->backend->info = FAKE_BREAK;
+    unsigned asked = f->backend->infos;
+    assert_int_equal(sandbox_describe(&d, sb, on_json, f, &err), 0);
+    wait_call(f);
+    assert_int_equal(f->err.code, ERR_UNAVAILABLE);
+    assert_int_equal(f->backend->infos, asked + 2);
+    assert_int_equal(sb->state, SANDBOX_READY);
+
+    assert_int_equal(sandbox_describe(&d, sb, on_json, f, &err), 0);
+    fake_lose(f->backend, sb->id, "gone");
+    wait_call(f);
+    assert_int_equal(f->err.code, ERR_NOT_FOUND);
+}
+
 static json_t *list(struct fixture *f, const struct sandbox_list_query *q)
 {
     struct err err = {0};
@@ -722,6 +746,7 @@ int main(void)
         T(a_claim_that_came_second_learns_whose_it_is),
         T(thousands_wait_for_one_removal),
         T(describe_asks_the_runner),
+        T(describe_of_an_unreachable_runner_is_unavailable),
         T(list_filters_and_pages),
         T(bad_list_queries_are_named),
     };
