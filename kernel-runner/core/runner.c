@@ -6,6 +6,7 @@
 
 #include "kernel-runner/core/identity.h"
 #include "kernel-runner/core/lifetime.h"
+#include "kernel-runner/kernel/kernel_dir.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
@@ -17,6 +18,7 @@ struct runner {
     struct runner_cfg cfg;
     struct jp_context *jupyter;
     struct kernel_table *kernels;
+    struct kernel_room room;
     struct exec_queue *queues[LIMIT_KERNELS];
     size_t n_queues;
     struct exec_store *execs;
@@ -322,6 +324,7 @@ static int start(struct runner *r, struct err *err)
     int e = file_root_new(&r->files, r->loop, cfg->files_dir, cfg->files_max_bytes, err);
     if (e < 0 || (e = jp_context_new(&r->jupyter, r->loop, err)) < 0)
         return e;
+    r->cfg.kernel.room = &r->room;
     struct kernel_table_cfg table = {.loop = r->loop,
                                      .jupyter = r->jupyter,
                                      .kernel = &r->cfg.kernel,
@@ -381,6 +384,7 @@ struct runner *runner_free(struct runner *r)
     for (size_t i = 0; i < r->n_queues; i++)
         exec_queue_free(r->queues[i]);
     kernel_table_free(r->kernels);
+    kernel_room_give(&r->room);
     exec_store_free(r->execs);
     jp_context_free(r->jupyter);
     file_root_free(r->files);

@@ -137,6 +137,30 @@ int kernel_dir_write(const struct kernel_dir *d, const char *name, unsigned mode
     return 0;
 }
 
+void kernel_room_take(struct kernel_room *room, const char *run_dir)
+{
+    if (room->len > 0)
+        return;
+    struct err err;
+    _cleanup_(closep) int dir = -1;
+    if (open_run_dir(run_dir, &dir, &err) < 0)
+        return; /* the next start says so, if it still is so */
+    while (room->len < KERNEL_ROOM_FILES) {
+        int fd = beneath_open_plain(dir, ".", O_TMPFILE | O_RDWR, 0600);
+        if (fd < 0)
+            return;
+        room->fds[room->len++] = fd;
+        if (room->len == 1)
+            posix_fallocate(fd, 0, KERNEL_ROOM_BYTES);
+    }
+}
+
+void kernel_room_give(struct kernel_room *room)
+{
+    while (room->len > 0)
+        close(room->fds[--room->len]);
+}
+
 static void on_remove(void *ctx)
 {
     struct kernel_dir *d = ctx;

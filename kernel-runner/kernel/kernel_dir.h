@@ -1,5 +1,6 @@
 #pragma once
 #include "lib/base/err.h"
+#include "lib/base/macros.h"
 struct loop;
 
 /*
@@ -14,6 +15,20 @@ struct kernel_dir;
 int kernel_dir_make(struct kernel_dir **ret, const char *run_dir, struct err *err);
 const char *kernel_dir_path(const struct kernel_dir *d);
 int kernel_dir_fd(const struct kernel_dir *d);
+/*
+ * Room on the file system of `run_dir` that user code cannot take: unlinked files, which only this
+ * process reaches. It is given up while a kernel starts and taken again when that is ready, so that
+ * a full file system, of bytes or of inodes, stops no restart. As much as can be had; never fails.
+ */
+#define KERNEL_ROOM_FILES 32 /* a private directory with what IPython makes in it */
+#define KERNEL_ROOM_BYTES KIB(512)
+struct kernel_room {
+    int fds[KERNEL_ROOM_FILES];
+    unsigned len;
+};
+void kernel_room_take(struct kernel_room *room, const char *run_dir); /* again: no change */
+void kernel_room_give(struct kernel_room *room);
+
 /*
  * Makes a file in it that did not exist, with all of `len` bytes.
  */

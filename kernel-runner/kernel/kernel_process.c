@@ -95,6 +95,8 @@ static void check_ready(struct kernel_proc *p)
     if (p->ready || !p->got_reply || !p->got_iopub)
         return;
     p->ready = true;
+    if (p->cfg.kernel->room)
+        kernel_room_take(p->cfg.kernel->room, p->cfg.kernel->run_dir);
     loop_timer_stop(p->timer);
     p->cfg.on_ready(p->cfg.ctx);
 }
@@ -218,6 +220,8 @@ int kernel_proc_start(struct kernel_proc **ret, const struct kernel_process_cfg 
     p->cfg = *cfg;
     p->output_fd = p->failure_fd = -1;
     p->timer = loop_timer_new(cfg->loop, on_timer, p);
+    if (cfg->kernel->room)
+        kernel_room_give(cfg->kernel->room);
     int r = kernel_dir_make(&p->dir, cfg->kernel->run_dir, err);
     if (r == 0)
         r = start_process(p, err);

@@ -34,6 +34,13 @@ BROKEN = {
 }
 SILENT = "import time; time.sleep(1000)"
 TALKING = "import sys, time; print('still loading', file=sys.stderr, flush=True); time.sleep(1000)"
+# Where the modules are that the stubs do not replace. Sandboxes see such a folder when they are told to.
+REAL = subprocess.run(
+    [PYTHON, "-c", "import sysconfig; print(sysconfig.get_path('purelib'), end='')"],
+    capture_output=True,
+    text=True,
+    check=True,
+).stdout
 MISSING = "ipykernel is not installed for %s (python -m pip install ipykernel)\n"
 
 
@@ -48,8 +55,6 @@ def folder():
 def python(folder):
     """Makes interpreters: a virtual environment whose ipykernel is the given text, or none."""
     made = {}
-    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    real = subprocess.run([PYTHON, "-c", code], capture_output=True, text=True, check=True).stdout
 
     def make(stub=None):
         if stub not in made:
@@ -57,7 +62,7 @@ def python(folder):
             subprocess.run([PYTHON, "-m", "venv", "--without-pip", path], check=True)
             if stub is not None:
                 site = next((path / "lib").glob("python3*/site-packages"))
-                (site / "real.pth").write_text(real)
+                (site / "real.pth").write_text(REAL)
                 (site / "ipykernel").mkdir()
                 (site / "ipykernel/__init__.py").write_text(stub)
             made[stub] = str(path / "bin/python")
@@ -94,7 +99,7 @@ def test_ipykernel_missing(controller, python):
 
 @pytest.mark.parametrize("stub,words", BROKEN.values(), ids=BROKEN)
 def test_ipykernel_that_dies_at_its_start(controller, python, stub, words):
-    it = controller("--python", python(stub))
+    it = controller("--python", python(stub), "--python-path", REAL)
     check_refusal(it.alice.post("/api/sandboxes"), words)
     check_nothing_left(it)
     check_refusal(it.alice.post("/api/sandboxes"), words)
@@ -132,7 +137,8 @@ def test_a_kernel_that_can_start_again_is_made_at_the_next_request(controller, p
 
 
 def test_a_pool_whose_kernels_die_goes_on_trying_more_and_more_slowly(controller, python):
-    it = controller("--python", python(BROKEN["dies at import"][0]), "--warm", "2")
+    flags = ("--python", python(BROKEN["dies at import"][0]), "--python-path", REAL)
+    it = controller(*flags, "--warm", "2")
     waits = []
     for n in range(3):
         line = it.process.stderr.wait(
@@ -148,7 +154,7 @@ def test_a_pool_whose_kernels_die_goes_on_trying_more_and_more_slowly(controller
 @pytest.mark.timeout(150)
 def test_ipykernel_that_never_answers(controller, python):
     """Within the minute that a creation may take, and with its words."""
-    it = controller("--python", python(TALKING))
+    it = controller("--python", python(TALKING), "--python-path", REAL)
     began = time.monotonic()
     found = it.alice.post("/api/sandboxes", timeout=90)
     assert 40 <= time.monotonic() - began <= 60
@@ -158,7 +164,7 @@ def test_ipykernel_that_never_answers(controller, python):
 
 
 def test_a_caller_that_does_not_wait_for_a_kernel_that_never_answers(controller, python):
-    it = controller("--python", python(SILENT))
+    it = controller("--python", python(SILENT), "--python-path", REAL)
     sock = it.alice.connect()
     sock.sendall(it.alice.head("POST", "/api/sandboxes", {"Content-Length": "0"}))
     eventually(lambda: list(it.state_dir.glob("sandboxes/*")), 20)

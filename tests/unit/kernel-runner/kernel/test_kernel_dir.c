@@ -134,6 +134,25 @@ static void files_are_made_in_it_wherever_its_path_leads(void **state)
     remove_all(f, d);
 }
 
+static void room_is_taken_once_and_given_back(void **state)
+{
+    struct fixture *f = *state;
+    struct kernel_room room = {.len = 0};
+    struct stat st;
+    kernel_room_take(&room, f->run);
+    kernel_room_take(&room, f->run);
+    assert_int_equal(room.len, KERNEL_ROOM_FILES);
+    assert_int_equal(fstat(room.fds[0], &st), 0);
+    assert_int_equal(st.st_nlink, 0);
+    assert_true(st.st_blocks * 512 >= (blkcnt_t)KERNEL_ROOM_BYTES);
+    int first = room.fds[0];
+    kernel_room_give(&room);
+    assert_int_equal(room.len, 0);
+    assert_int_equal(fcntl(first, F_GETFD), -1);
+    kernel_room_take(&room, "/nonexistent/run"); /* as much as can be had */
+    assert_int_equal(room.len, 0);
+}
+
 /* S3: the directory is swapped for a link to a tree elsewhere; so is the one above it. */
 static void removal_follows_no_link(void **state)
 {
@@ -179,11 +198,9 @@ int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(it_is_made_with_its_parent),
-        T(a_file_or_link_in_the_way_is_removed),
-        T(a_closed_directory_is_opened_again),
-        T(files_are_made_in_it_wherever_its_path_leads),
-        T(removal_follows_no_link),
+        T(it_is_made_with_its_parent),           T(a_file_or_link_in_the_way_is_removed),
+        T(a_closed_directory_is_opened_again),   T(files_are_made_in_it_wherever_its_path_leads),
+        T(room_is_taken_once_and_given_back),    T(removal_follows_no_link),
         T(a_path_too_long_for_a_socket_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
