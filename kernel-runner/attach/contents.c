@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "kernel-runner/attach/contents_escape.h"
 #include "kernel-runner/attach/contents_work.h"
 #include "kernel-runner/core/runner.h"
 #include "lib/api/limits.h"
@@ -27,6 +28,7 @@ struct pending {
     struct file_job *started;
     struct mem_held held;        /* for the answer */
     struct loop_timer *patience; /* with a body that comes; or NULL */
+    struct contents_escape escape;
     bool answered;
     bool large; /* the heap keeps what it took, and shall not */
 };
@@ -38,6 +40,7 @@ static void on_close(void *ctx)
     file_job_detach(p->started);
     mem_held_release(&p->held);
     loop_timer_free(p->patience);
+    contents_escape_done(&p->escape);
     if (p->large)
         exec_store_trim_heap(runner_execs(p->runner));
     free(p);
@@ -49,6 +52,13 @@ static void fail(struct pending *p, const struct err *err)
     p->job = contents_job_free(p->job);
     p->patience = loop_timer_free(p->patience);
     http_answer_err(p->req, err);
+}
+
+static ssize_t pull(void *ctx, char *out, size_t max)
+{
+    struct pending *p = ctx;
+    size_t n = contents_escape_pull(&p->escape, out, max);
+    return n ? (ssize_t)n : HTTP_PULL_END;
 }
 
 static void on_done(void *ctx, struct contents_job *j)
@@ -68,8 +78,13 @@ static void on_done(void *ctx, struct contents_job *j)
     size_t len = j->json.len;
     p->held = j->held;
     j->held = (struct mem_held){0};
+    p->large = p->large || len > LARGE || j->text.len > LARGE;
+    if (j->text.len > 0) {
+        contents_escape_init(&p->escape, &j->json, &j->text);
+        http_answer_stream(p->req, j->status, "application/json", -1, pull, p);
+        return;
+    }
     mem_held_shrink(&p->held, MIN((uint64_t)len, p->held.bytes));
-    p->large = p->large || len > LARGE;
     if (len == 0)
         http_answer_empty(p->req, j->status);
     else
@@ -124,16 +139,17 @@ static int charge_read(struct pending *p, struct err *err)
     _cleanup_(closep) int root_fd = -1;
     _cleanup_(closep) int fd = -1;
     struct stat st;
-    uint64_t bytes = 0;
+    uint64_t bytes = 3 * FILE_SLACK_BYTES; /* of what is not there yet */
+    j->file_max = FILE_SLACK_BYTES;
     if (file_root_open_dir(j->root_path, &root_fd, NULL) < 0 ||
         file_open_beneath(root_fd, j->target.path, O_PATH, &fd, NULL) < 0 || fstat(fd, &st) < 0)
-        return 0; /* the job says why */
+        return mem_held_grow(&j->held, bytes, err); /* the job says why */
     if (S_ISREG(st.st_mode)) {
         j->file_max = MIN((size_t)st.st_size, LIMIT_CONTENTS_FILE_BYTES) + FILE_SLACK_BYTES;
         bytes = (j->content ? 3 : 1) * (uint64_t)j->file_max;
     } else if (S_ISDIR(st.st_mode)) {
         /* On tmpfs an entry counts 20 bytes; elsewhere more. */
-        bytes = MIN((uint64_t)st.st_size / 20, 2 * LIMIT_CONTENTS_ENTRIES) * LIST_ENTRY_BYTES;
+        bytes += MIN((uint64_t)st.st_size / 20, 2 * LIMIT_CONTENTS_ENTRIES) * LIST_ENTRY_BYTES;
     }
     return mem_held_grow(&j->held, bounded(p, bytes), err);
 }

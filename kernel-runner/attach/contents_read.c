@@ -97,7 +97,7 @@ static int put_notebook(struct contents_job *j, struct contents_model *m, const 
     return r < 0 ? too_long(err) : 0;
 }
 
-static int put_file(struct contents_job *j, struct contents_model *m, const struct buf *bytes,
+static int put_file(struct contents_job *j, struct contents_model *m, struct buf *bytes,
                     struct err *err)
 {
     bool text = j->format != CONTENTS_BASE64 && utf8_valid(buf_slice(bytes));
@@ -108,6 +108,11 @@ static int put_file(struct contents_job *j, struct contents_model *m, const stru
     int r;
     if (text) {
         r = jsonx_append_string(&j->json, buf_slice(bytes));
+        if (r < 0) { /* it is escaped while it is sent */
+            j->text = *bytes;
+            buf_init(bytes, 0);
+            return 0;
+        }
     } else {
         (void)buf_append_char(&j->json, '"');
         r = contents_base64_append(&j->json, buf_slice(bytes));

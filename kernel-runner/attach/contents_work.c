@@ -226,6 +226,7 @@ struct contents_job *contents_job_free(struct contents_job *j)
     contents_body_done(&j->model);
     buf_done(&j->body);
     buf_done(&j->json);
+    buf_done(&j->text);
     buf_done(&j->location);
     mem_held_release(&j->held);
     free(j->target.path);

@@ -32,6 +32,7 @@ struct contents_job {
     struct err err;
     int status;
     struct buf json;     /* empty: no body */
+    struct buf text;     /* not empty: `json` ends with it, escaped, and a brace */
     struct buf location; /* empty: none */
     bool cut;            /* a list that has not all entries */
 
