@@ -4,6 +4,7 @@
 #include "kernel-runner/attach/attach.h"
 #include "kernel-runner/routes/routes.h"
 #include "lib/api/jupyter_problem.h"
+#include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/parse.h"
 #include "lib/crypto/crypto.h"
@@ -156,6 +157,13 @@ static void problem(void *ctx, const struct http_request *req, json_t *problem)
         jupyter_problem(problem);
 }
 
+static void shortage(void *ctx, const struct http_shortage *since)
+{
+    char reason[200];
+    http_shortage_text(since, reason, sizeof(reason));
+    log_event(LOG_WARN, "connections_short", "reason", reason, NULL);
+}
+
 int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg, struct err *err)
 {
     int fd = -1;
@@ -174,6 +182,7 @@ int serve_new(struct serve **ret, struct loop *loop, const struct serve_cfg *cfg
                                    .before = before,
                                    .after = after,
                                    .problem = problem,
+                                   .shortage = shortage,
                                    .body_budget = runner_budget(cfg->runner),
                                    .body_account = HELD_BODIES};
     r = http_server_new(&s->server, loop, fd, &http, err);

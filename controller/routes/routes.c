@@ -246,6 +246,13 @@ static void problem(void *ctx, const struct http_request *req, json_t *problem)
         jupyter_problem(problem);
 }
 
+static void shortage(void *ctx, const struct http_shortage *since)
+{
+    char reason[200];
+    http_shortage_text(since, reason, sizeof(reason));
+    log_event(LOG_WARN, "connections_short", "reason", reason, NULL);
+}
+
 /* ---- life ---- */
 
 static void build_table(struct routes *r)
@@ -300,6 +307,7 @@ void routes_serve(struct routes *r, struct http_server_cfg *cfg)
     cfg->before = before;
     cfg->after = after;
     cfg->problem = problem;
+    cfg->shortage = shortage;
 }
 
 void routes_drain(struct routes *r)

@@ -47,6 +47,15 @@ struct http_route {
     unsigned flags; /* the program's own, e.g. "needs no token" */
 };
 
+/* What new connections cost others, or could not get: counts since the last report. */
+struct http_shortage {
+    unsigned gave_way;      /* without a request under way, cut for a new one */
+    unsigned refused;       /* new, closed at once: all others had a request under way */
+    unsigned no_descriptor; /* accept() found none, or no memory */
+};
+/* The same as a sentence. */
+void http_shortage_text(const struct http_shortage *s, char *out, size_t max);
+
 struct http_server_cfg {
     const struct http_route *routes;
     size_t n_routes;
@@ -61,13 +70,16 @@ struct http_server_cfg {
     void (*problem)(void *ctx, const struct http_request *req, json_t *problem);
     /* Called once when an answered request is over: for logs and metrics. May be NULL. */
     void (*after)(void *ctx, struct http_request *req, int status, int64_t duration_us);
+    /* Called at the first shortage, then once in shortage_ms while there is any. May be NULL. */
+    void (*shortage)(void *ctx, const struct http_shortage *since);
+    int shortage_ms;        /* default 60000 */
     int header_deadline_ms; /* headers complete within this, whatever the pace; default 10000 */
     int body_deadline_ms;   /* a body with a bound is whole, another moves; default 60000 */
     /* Buffered bodies are charged to it; without room: limit. NULL: they are not. */
     struct mem_budget *body_budget;
     unsigned body_account;
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
-    unsigned max_connections; /* default 4096; above, new ones are closed at once */
+    unsigned max_connections; /* default 4096; above, an idle one gives way to a new one */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
     size_t max_uri_bytes;     /* default 8 KiB → uri_too_long */
 };

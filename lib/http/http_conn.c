@@ -54,6 +54,7 @@ static void conn_free(struct http_conn *c)
     http_conn_deadline(c, HTTP_DL_NONE);
     DL_DELETE(s->conns, c);
     s->n_conns--;
+    s->n_cut -= c->cut;
     free(c);
 }
 
@@ -69,10 +70,7 @@ void http_conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_co
     }
     struct http_conn *c = conn_new(s, mhd);
     *socket_context = c;
-    if (s->n_conns + s->n_upgrades > s->cfg.max_connections)
-        http_conn_cut(c);
-    else
-        http_conn_deadline(c, HTTP_DL_HEADERS);
+    http_conn_deadline(c, HTTP_DL_HEADERS);
 }
 
 static int64_t duration_ms(const struct http_server *s, enum http_deadline kind)
@@ -203,6 +201,8 @@ void http_conn_cut(struct http_conn *c)
 {
     if (c->req)
         c->req->dead = true;
+    c->server->n_cut += !c->cut;
+    c->cut = true;
     shutdown(c->fd, SHUT_RDWR);
     http_conn_resume(c);
     http_server_kick(c->server);

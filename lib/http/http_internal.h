@@ -18,6 +18,8 @@
 #define HTTP_FRESH_MS       1000    /* a kept connection is watched for a slow request after this */
 #define HTTP_SCAN_MS        1000    /* how often silent connections are asked whether they live */
 #define HTTP_REQUEST_ID_MAX 128
+/* Above max_connections, of libmicrohttpd's: cut ones that have not yet ended. */
+#define HTTP_SPARE_CONNECTIONS 64
 
 /* What a connection waits for with a deadline; each kind has one duration, so lists are sorted. */
 enum http_deadline {
@@ -35,6 +37,7 @@ struct http_conn {
     int fd;                       /* libmicrohttpd's */
     bool suspended;               /* libmicrohttpd does not look at it until http_conn_resume() */
     bool streaming;               /* a streamed answer is under way */
+    bool cut;                     /* shut down by us; ends when libmicrohttpd runs */
     bool linger;                  /* closing: the client may still be sending */
     bool watched;                 /* counted in server->watched, see http_conn.c */
     struct loop_poll *first_byte; /* while HTTP_DL_IDLE */
@@ -50,12 +53,17 @@ struct http_server {
     struct http_router *router;
     struct MHD_Daemon *daemon;
     struct loop_poll *poll; /* on libmicrohttpd's epoll descriptor */
+    int listen_fd;          /* -1: no longer */
+    struct loop_poll *listen_poll;
+    struct loop_timer *accept_timer; /* accepts again */
+    struct http_shortage shortage;   /* not yet reported */
+    struct loop_timer *shortage_timer;
     struct loop_defer *defer;
     struct loop_timer *deadline_timer;
     int64_t deadline_armed_ms;
     struct loop_timer *scan_timer;
     struct http_conn *conns;
-    unsigned n_conns;
+    unsigned n_conns, n_cut;
     struct http_conn *deadlines[HTTP_DL_NONE];
     struct http_upgrade *upgrades, *upgrades_over; /* open; and those the owner closed */
     struct http_linger *lingers;
@@ -153,6 +161,11 @@ struct http_request {
 
 /* http_server.c */
 void http_server_kick(struct http_server *s); /* MHD_run() soon, without waiting for I/O */
+void http_server_run(struct http_server *s);  /* now; not from inside a callback of it */
+
+/* http_accept.c */
+int http_accept_start(struct http_server *s, struct err *err);
+void http_accept_stop(struct http_server *s); /* closes the listening socket; twice is once */
 
 /* http_conn.c: callbacks of libmicrohttpd, deadlines, departed clients */
 void http_conn_on_notify(void *cls, struct MHD_Connection *mhd, void **socket_context,

@@ -16,8 +16,6 @@
 #include <sys/socket.h>
 
 #define RUNS_PER_TURN 8
-/* libmicrohttpd would stop accepting at its limit; ours closes what comes above. */
-#define SPARE_CONNECTIONS 64
 
 static bool has_work(struct http_server *s)
 {
@@ -25,9 +23,8 @@ static bool has_work(struct http_server *s)
     return MHD_get_timeout(s->daemon, &timeout) == MHD_YES && timeout == 0;
 }
 
-static void run(void *ctx)
+void http_server_run(struct http_server *s)
 {
-    struct http_server *s = ctx;
     bool more = true;
     s->running = true;
     for (int i = 0; more && i < RUNS_PER_TURN; i++) {
@@ -43,7 +40,12 @@ static void run(void *ctx)
 
 static void on_epoll(void *ctx, int events)
 {
-    run(ctx);
+    http_server_run(ctx);
+}
+
+static void on_defer(void *ctx)
+{
+    http_server_run(ctx);
 }
 
 void http_server_kick(struct http_server *s)
@@ -93,6 +95,8 @@ static void set_defaults(struct http_server_cfg *cfg)
         cfg->body_deadline_ms = 60000;
     if (cfg->keepalive_ms <= 0)
         cfg->keepalive_ms = 75000;
+    if (cfg->shortage_ms <= 0)
+        cfg->shortage_ms = 60000;
     if (cfg->max_connections == 0)
         cfg->max_connections = 4096;
     if (cfg->max_header_bytes == 0)
@@ -101,12 +105,12 @@ static void set_defaults(struct http_server_cfg *cfg)
         cfg->max_uri_bytes = KIB(8);
 }
 
-static int start_daemon(struct http_server *s, int fd, struct err *err)
+static int start_daemon(struct http_server *s, struct err *err)
 {
     s->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0, NULL, NULL,
-        http_serve_on_access, s, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-        s->cfg.max_connections + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE, 0,
+        NULL, NULL, http_serve_on_access, s, MHD_OPTION_CONNECTION_LIMIT,
+        s->cfg.max_connections + HTTP_SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         HTTP_CONN_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, 0U, MHD_OPTION_URI_LOG_CALLBACK,
         http_serve_on_uri, s, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
         MHD_OPTION_NOTIFY_COMPLETED, http_serve_on_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
@@ -130,24 +134,23 @@ int http_server_new(struct http_server **ret, struct loop *loop, int listen_fd_t
         return r;
     struct http_server *s = MEM_NEW(struct http_server);
     s->loop = loop;
+    s->listen_fd = TAKE_FD(fd);
     s->cfg = *cfg;
     set_defaults(&s->cfg);
     s->router = http_router_new(cfg->routes, cfg->n_routes);
-    s->defer = loop_defer_new(loop, run, s);
+    s->defer = loop_defer_new(loop, on_defer, s);
     s->deadline_timer = loop_timer_new(loop, http_conn_on_deadline, s);
     s->scan_timer = loop_timer_new(loop, http_conn_on_scan, s);
     if (getrandom(&s->id_seed, sizeof(s->id_seed), 0) != (ssize_t)sizeof(s->id_seed))
         r = err_errno(err, "getrandom");
     if (r == 0)
-        r = start_daemon(s, fd, err);
-    if (s->daemon)
-        (void)TAKE_FD(fd); /* closed by MHD_stop_daemon() */
+        r = start_daemon(s, err);
+    if (r == 0)
+        r = http_accept_start(s, err);
     if (r < 0) {
         http_server_free(s);
         return r;
     }
-    /* The first run puts the listening socket into the epoll set. */
-    run(s);
     *ret = s;
     return 0;
 }
@@ -157,9 +160,7 @@ void http_server_quiesce(struct http_server *s)
     if (s->quiesced)
         return;
     s->quiesced = true;
-    int fd = MHD_quiesce_daemon(s->daemon);
-    if (fd >= 0)
-        close(fd);
+    http_accept_stop(s);
     for (enum http_deadline kind = HTTP_DL_FRESH; kind <= HTTP_DL_IDLE; kind++) {
         while (s->deadlines[kind]) {
             struct http_conn *c = s->deadlines[kind];
@@ -180,6 +181,7 @@ struct http_server *http_server_free(struct http_server *s)
         return NULL;
     assert(!s->running);
     s->stopping = true;
+    http_accept_stop(s);
     http_upgrade_end_all(s);
     /* libmicrohttpd aborts the program when it is stopped with suspended connections. */
     for (struct http_conn *c = s->conns; c; c = c->next) {

@@ -416,25 +416,6 @@ static void slow_body_times_out(void **state)
     check_problem(504, "timeout");
 }
 
-static void too_many_connections(void **state)
-{
-    struct client *more[8];
-    check_lives();
-    for (int i = 0; i < 8; i++)
-        more[i] = cl_open(&fx);
-    assert_true(run_until(&fx, 200, cl_ended, more[7]));
-    cl_send(more[6], "GET /hello HTTP/1.1\r\n" HOST "\r\n");
-    assert_int_equal(cl_answer(more[6], &an), 200);
-    cl_close(more[6]);
-    check_closed();
-    cl_close(cl);
-    cl = cl_open(&fx);
-    check_lives();
-    for (int i = 0; i < 8; i++)
-        if (i != 6)
-            cl_close(more[i]);
-}
-
 static void quiesce_closes_idle_connections(void **state)
 {
     check_lives();
@@ -468,7 +449,6 @@ int main(void)
         T(idle_connections_are_closed),
         T(silent_connections_are_closed),
         T(slow_body_times_out),
-        T(too_many_connections),
         T(quiesce_closes_idle_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -316,21 +316,32 @@ static void request_outlives_its_headers(void **state)
     an_done(&a);
 }
 
+static struct client *upgraded(size_t n)
+{
+    struct answer a = {0};
+    struct client *c = cl_open(&fx);
+    cl_send(c, ASK);
+    assert_int_equal(cl_answer(c, &a), 101);
+    assert_true(run_until(&fx, 1000, is_open, &own[n]));
+    an_done(&a);
+    return c;
+}
+
 static void upgraded_connections_count(void **state)
 {
-    struct client *more[2];
     struct answer a = {0};
-    for (size_t i = 0; i < ARRAY_LEN(more); i++) {
-        more[i] = cl_open(&fx);
-        cl_send(more[i], ASK);
-        assert_int_equal(cl_answer(more[i], &a), 101);
-        assert_true(run_until(&fx, 1000, is_open, &own[i]));
-    }
-    assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 0); /* cl is the third */
-    cl_close(more[0]);
+    struct client *first = upgraded(0), *second = upgraded(1);
+    /* cl is the third, and silent: it gives way; they do not. */
+    assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 200);
+    assert_true(run_until(&fx, 1000, cl_ended, cl));
+    struct client *third = upgraded(2);
+    assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 0);
+    assert_false(cl_ended(first) || cl_ended(second) || cl_ended(third));
+    cl_close(first);
     assert_true(run_until(&fx, 1000, is_closed, &own[0]));
     assert_int_equal(ask(&fx, &a, "GET /hello HTTP/1.1\r\n" HOST "\r\n"), 200);
-    cl_close(more[1]);
+    cl_close(second);
+    cl_close(third);
     an_done(&a);
 }
 
