@@ -11,6 +11,7 @@
 #include "controller/controller_conf.h"
 #include "lib/base/log.h"
 #include "lib/base/macros.h"
+#include "lib/base/process.h"
 
 /*
  * What must be so before any thread or file is there. Keys and tokens are in its memory: that goes
@@ -29,6 +30,7 @@ static void prepare_process(void)
     controller_block_signals();
     sigaction(SIGPIPE, &ignore, NULL);
     umask(077);
+    process_hide();
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);

@@ -16,13 +16,13 @@
 #include "lib/base/beneath.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
+#include "lib/base/process.h"
 #include "lib/crypto/crypto.h"
 
 #include <fcntl.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -178,12 +178,6 @@ static void stop(struct program *p)
     loop_free(p->loop);
 }
 
-/* LeakSanitizer attaches to its own process, in the exit handler that runs last. */
-static void allow_tracing(void)
-{
-    prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-}
-
 static void raise_limit(__rlimit_resource_t resource)
 {
     struct rlimit r;
@@ -199,9 +193,7 @@ static void harden(void)
     static const int sigs[] = {SIGTERM, SIGINT, SIGCHLD, 0};
     loop_signals_block(sigs);
     signal_ignore_pipe();
-    prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-    if (CAESARION_SANITIZED)
-        atexit(allow_tracing);
+    process_hide();
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     raise_limit(RLIMIT_NOFILE);
     raise_limit(RLIMIT_SIGPENDING); /* far above the kernels': see kernel_walls.c */

@@ -128,10 +128,14 @@ class Process:
         self.stderr.wait_end(5)
 
     def fds(self):
-        """What its descriptors are: the links of /proc/PID/fd."""
+        """What its descriptors are: the links of /proc/PID/fd; none where those are closed to us."""
         found = []
         folder = "/proc/%d/fd" % self.pid
-        for name in os.listdir(folder):
+        try:
+            names = os.listdir(folder)
+        except PermissionError:
+            names = []
+        for name in names:
             try:
                 found.append(os.readlink(folder + "/" + name))
             except OSError:
