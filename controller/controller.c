@@ -336,7 +336,8 @@ static int make_auth(struct controller *c, struct err *err)
 static int assemble(struct controller *c, struct err *err)
 {
     const struct warm_pool_cfg pool = {.min_ready = (unsigned)c->conf->warm,
-                                       .max_sandboxes = (unsigned)c->conf->max_sandboxes};
+                                       .max_sandboxes = (unsigned)c->conf->max_sandboxes,
+                                       .max_per_caller = (unsigned)c->conf->max_per_caller};
     int r = crypto_init(err);
 
     if (r < 0 || (r = state_dir_open(&c->state, c->conf->state_dir, err)) < 0 ||

@@ -36,6 +36,8 @@ static const struct conf_option options[] = {
      .help = "sandboxes kept ready with their kernel started"},
     {"max-sandboxes", CONF_INT, AT(max_sandboxes), .def = "100", .min = 1, .max = 100000,
      .help = "most sandboxes with an owner; warm ones do not count"},
+    {"max-sandboxes-per-caller", CONF_INT, AT(max_per_caller), .def = "0", .max = 100000,
+     .help = "most sandboxes of one caller; 0: no limit but the one above"},
     {"exec-timeout", CONF_DURATION, AT(exec_timeout), .def = "300s", .min = 1, .max = EXEC_MS_MAX,
      .help = "time of an execution that names none"},
     {"idle-timeout", CONF_DURATION, AT(idle_timeout), .def = "1h", .min = 1, .max = LIFETIME_MS_MAX,

@@ -18,6 +18,7 @@ struct controller_conf {
     char *state_dir;
     int64_t warm;
     int64_t max_sandboxes;
+    int64_t max_per_caller; /* sandboxes; 0: no limit */
     int64_t exec_timeout;
     int64_t idle_timeout;
     bool idle_counts_connections;

@@ -27,11 +27,17 @@
 #define BACKOFF_MIN_MS     1000
 #define CLAIM_ATTEMPTS     3 /* beside those that the warm ones may waste */
 
+/*
+ * What may become of one asker:
+ *   WAITING ⇄ CLAIMING, DESCRIBING → WAITING, any → OVER; JOINED ends with its leader.
+ */
 enum create_state {
     CREATE_WAITING,    /* for a sandbox to become ready */
     CREATE_CLAIMING,   /* it has one, whose runner is being told */
     CREATE_DESCRIBING, /* its key names a sandbox that is there */
     CREATE_JOINED,     /* an earlier one with the same key is under way */
+    CREATE_OVER,       /* the asker is told in a turn of the loop */
+    CREATE_STATES
 };
 
 struct ready {
@@ -45,14 +51,19 @@ struct warm_pool_create {
     char *owner, *key;
     struct sandbox_spec spec;
     struct loop_timer *deadline;
+    struct sandbox *sb; /* CREATE_CLAIMING; valid until the claim is told */
     struct sandbox_describe *describe;
     struct warm_pool_create *leader; /* CREATE_JOINED */
     unsigned attempts;
-    bool was_cold; /* nothing was ready when it asked */
-    bool is_finishing;
+    bool was_cold;             /* nothing was ready when it asked */
     bool is_late;              /* the deadline passed while claiming */
     warm_pool_created_fn done; /* NULL: forgotten */
     void *ctx;
+    /* CREATE_OVER: what is told */
+    struct loop_post tell;
+    json_t *json;
+    bool existed;
+    struct err *err;
     struct warm_pool_create *prev, *next;
 };
 
@@ -62,6 +73,7 @@ struct warm_pool {
     struct warm_pool_cfg cfg;
     struct ready *ready;
     struct warm_pool_create *creates; /* oldest first */
+    unsigned n_creates[CREATE_STATES];
     struct loop_defer *decide;
     struct loop_timer *backoff;
     int64_t backoff_ms; /* the last one; 0: starts succeed */
@@ -73,14 +85,11 @@ struct warm_pool {
 
 static void decide(void *ctx);
 
-static unsigned count_state(const struct warm_pool *p, enum create_state state)
+static void set_state(struct warm_pool_create *c, enum create_state state)
 {
-    const struct warm_pool_create *c;
-    unsigned n = 0;
-
-    DL_FOREACH (p->creates, c)
-        n += c->state == state ? 1 : 0;
-    return n;
+    c->pool->n_creates[c->state]--;
+    c->pool->n_creates[state]++;
+    c->state = state;
 }
 
 static unsigned count_ready(const struct warm_pool *p)
@@ -107,9 +116,13 @@ static struct warm_pool_create *first_waiting(const struct warm_pool *p)
 static void create_free(struct warm_pool_create *c)
 {
     DL_DELETE(c->pool->creates, c);
+    c->pool->n_creates[c->state]--;
+    loop_post_cancel(&c->tell);
     loop_timer_free(c->deadline);
     sandbox_describe_cancel(c->describe);
     sandbox_spec_done(&c->spec);
+    json_decref(c->json);
+    free(c->err);
     free(c->owner);
     free(c->key);
     free(c);
@@ -126,22 +139,45 @@ static struct warm_pool_create *first_joined(const struct warm_pool *p,
     return NULL;
 }
 
-/* Tells those who asked with the same key meanwhile, then the asker itself. */
-static void finish(struct warm_pool_create *c, json_t *json, bool existed, const struct err *err)
+static void tell_created(void *ctx)
 {
-    struct warm_pool *p = c->pool;
-    struct warm_pool_create *j;
-
-    c->is_finishing = true;
-    while ((j = first_joined(p, c))) { /* their callbacks may forget others: begin anew each time */
-        j->leader = NULL;
-        finish(j, json, /* existed= */ true, err);
-    }
+    struct warm_pool_create *c = ctx;
     warm_pool_created_fn done = c->done;
-    void *ctx = c->ctx;
+    void *done_ctx = c->ctx;
+    _cleanup_(json_decrefp) json_t *json = TAKE_PTR(c->json);
+    _cleanup_(freep) struct err *err = TAKE_PTR(c->err);
+    bool existed = c->existed;
+
     create_free(c);
     if (done)
-        done(ctx, json, existed, err);
+        done(done_ctx, json, existed, err);
+}
+
+static void end_one(struct warm_pool_create *c, json_t *json, bool existed, const struct err *err)
+{
+    set_state(c, CREATE_OVER);
+    loop_timer_stop(c->deadline);
+    c->leader = NULL;
+    c->json = json_incref(json);
+    c->existed = existed;
+    if (err) {
+        c->err = MEM_NEW(struct err);
+        *c->err = *err;
+    }
+    loop_post(&c->tell, c->pool->loop, tell_created, c);
+}
+
+/* For the asker, and for those who asked with the same key meanwhile. */
+static void finish(struct warm_pool_create *c, json_t *json, bool existed, const struct err *err)
+{
+    struct warm_pool_create *j;
+
+    end_one(c, json, existed, err);
+    if (c->pool->n_creates[CREATE_JOINED] == 0)
+        return;
+    DL_FOREACH (c->pool->creates, j)
+        if (j->leader == c)
+            end_one(j, json, /* existed= */ true, err);
 }
 
 static void on_deadline(void *ctx)
@@ -175,7 +211,7 @@ static void forget_ready(struct warm_pool *p, const struct sandbox *sb)
 /* A sandbox that is nobody's: kept when somebody waits or the pool lacks one, else removed. */
 static void put(struct warm_pool *p, struct sandbox *sb)
 {
-    bool wanted = count_state(p, CREATE_WAITING) > 0 || count_ready(p) < p->cfg.min_ready;
+    bool wanted = p->n_creates[CREATE_WAITING] > 0 || count_ready(p) < p->cfg.min_ready;
 
     if (p->is_stopped || !wanted) {
         sandbox_remove(sb, NULL, NULL);
@@ -215,17 +251,28 @@ static void on_gone(void *ctx, struct sandbox *sb, enum sandbox_state from)
 
 /* ---- claiming ---- */
 
+/* It was made, and nobody will ever know its id. */
+static void drop_unknown(struct warm_pool_create *c)
+{
+    const char *id = json_string_value(json_object_get(c->json, "id"));
+    struct sandbox *sb = id ? sandbox_table_find(c->pool->table, id, c->owner) : NULL;
+
+    if (sb && !c->key && !c->existed)
+        sandbox_remove(sb, NULL, NULL);
+}
+
 static void on_claimed(void *ctx, struct sandbox *sb, json_t *json, const struct err *err)
 {
     struct warm_pool_create *c = ctx;
     struct warm_pool *p = c->pool;
     struct err why = {0};
 
+    c->sb = NULL;
     if (!err) {
         *(c->was_cold ? &p->stats.claimed_cold : &p->stats.claimed_warm) += 1;
-        if (!c->done && !c->key) /* the asker left, and nobody will ever know its id */
-            sandbox_remove(sb, NULL, NULL);
         finish(c, json, /* existed= */ false, NULL);
+        if (!c->done)
+            drop_unknown(c);
         return;
     }
     why = *err;
@@ -245,7 +292,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, json_t *json, const struct
         finish(c, NULL, false, &why);
         return;
     }
-    c->state = CREATE_WAITING;
+    set_state(c, CREATE_WAITING);
     loop_defer_post(p->decide);
 }
 
@@ -253,7 +300,8 @@ static void claim(struct warm_pool_create *c, struct sandbox *sb)
 {
     struct err err = {0};
 
-    c->state = CREATE_CLAIMING;
+    set_state(c, CREATE_CLAIMING);
+    c->sb = sb;
     if (sandbox_claim(sb, c->owner, &c->spec, c->key, WARM_POOL_CLAIM_MS, on_claimed, c, &err) < 0)
         on_claimed(c, NULL, NULL, &err);
 }
@@ -281,7 +329,7 @@ static void start_failed(struct warm_pool *p, const struct err *err)
               err->text, "next_refill_ms", text, NULL);
     loop_timer_start(p->backoff, wait_ms, 0);
     c = first_waiting(p);
-    if (c && count_state(p, CREATE_WAITING) > p->stats.starting)
+    if (c && p->n_creates[CREATE_WAITING] > p->stats.starting)
         finish(c, NULL, false, err);
 }
 
@@ -336,14 +384,14 @@ static void decide(void *ctx)
         claim(c, sb);
     DL_FOREACH (p->creates, c)
         c->was_cold = c->was_cold || c->state == CREATE_WAITING;
-    unsigned waiting = count_state(p, CREATE_WAITING);
+    unsigned waiting = p->n_creates[CREATE_WAITING];
     bool refill =
         p->is_started && count_coming(p) < p->cfg.min_ready && !loop_timer_active(p->backoff);
     unsigned want = MIN(waiting + (refill ? 1U : 0U), WARM_POOL_STARTS_MAX);
     while (p->stats.starting < want) {
         if (!start_one(p)) {
             /* It failed at once and one asker heard of it; the others' turn comes next. */
-            if (count_state(p, CREATE_WAITING) > p->stats.starting)
+            if (p->n_creates[CREATE_WAITING] > p->stats.starting)
                 loop_defer_post(p->decide);
             break;
         }
@@ -362,24 +410,59 @@ static struct warm_pool_create *find_leader(struct warm_pool *p, const char *own
     struct warm_pool_create *c;
 
     DL_FOREACH (p->creates, c)
-        if (c->key && c->state != CREATE_JOINED && strcmp(c->key, key) == 0 &&
-            strcmp(c->owner, owner) == 0)
+        if (c->key && c->state != CREATE_JOINED && c->state != CREATE_OVER &&
+            strcmp(c->key, key) == 0 && strcmp(c->owner, owner) == 0)
             return c;
     return NULL;
 }
 
-/* Room for one more with an owner? Those under way have their place already. */
-static int check_room(const struct warm_pool *p, struct err *err)
+/*
+ * Has it a place that the table does not know of? Until a sandbox is its owner's, what is being
+ * made for somebody is counted here: so two that ask at once cannot both have the last place.
+ */
+static bool holds_place(const struct warm_pool_create *c)
 {
-    size_t taken = sandbox_table_count_owned(p->table) + count_state(p, CREATE_WAITING) +
-                   count_state(p, CREATE_CLAIMING);
+    if (c->state == CREATE_CLAIMING)
+        return !c->sb->owner || c->sb->state == SANDBOX_GONE;
+    return c->state == CREATE_WAITING;
+}
 
-    if (taken < p->cfg.max_sandboxes)
-        return 0;
-    return err_set(err, ERR_LIMIT,
-                   "there are %u sandboxes, the most this controller allows (--max-sandboxes); "
-                   "delete one",
-                   p->cfg.max_sandboxes);
+/* Room for one more with this owner? */
+static int check_room(const struct warm_pool *p, const char *owner, struct err *err)
+{
+    const struct warm_pool_create *c;
+    unsigned max = p->cfg.max_per_caller;
+    size_t all = sandbox_table_count_owned(p->table);
+    size_t own = max ? sandbox_table_count_of(p->table, owner) : 0;
+
+    DL_FOREACH (p->creates, c) {
+        all += holds_place(c) ? 1 : 0;
+        own += holds_place(c) && strcmp(c->owner, owner) == 0 ? 1 : 0;
+    }
+    if (all >= p->cfg.max_sandboxes)
+        return err_set(err, ERR_LIMIT,
+                       "there are %u sandboxes, the most this controller allows "
+                       "(--max-sandboxes); delete one",
+                       p->cfg.max_sandboxes);
+    if (max && own >= max)
+        return err_set(err, ERR_LIMIT,
+                       "you have %u sandboxes, the most this controller allows one caller "
+                       "(--max-sandboxes-per-caller); delete one",
+                       max);
+    return 0;
+}
+
+/* The sandbox of its key ended while we asked: the key is free again. */
+static void key_is_free(struct warm_pool_create *c)
+{
+    struct err full = {0};
+
+    if (check_room(c->pool, c->owner, &full) < 0) {
+        finish(c, NULL, false, &full);
+        return;
+    }
+    set_state(c, CREATE_WAITING);
+    loop_defer_post(c->pool->decide);
 }
 
 static void on_described(void *ctx, struct sandbox *sb, json_t *json, const struct err *err)
@@ -387,29 +470,19 @@ static void on_described(void *ctx, struct sandbox *sb, json_t *json, const stru
     struct warm_pool_create *c = ctx;
 
     c->describe = NULL;
-    struct err full = {0};
-
-    if (err && (err->code == ERR_NOT_FOUND || err->code == ERR_SANDBOX_LOST)) {
-        if (check_room(c->pool, &full) < 0) {
-            finish(c, NULL, false, &full);
-            return;
-        }
-        c->state = CREATE_WAITING; /* it ended while we asked: the key is free again */
-        loop_defer_post(c->pool->decide);
-        return;
-    }
-    finish(c, json, /* existed= */ true, err);
+    if (err && (err->code == ERR_NOT_FOUND || err->code == ERR_SANDBOX_LOST))
+        key_is_free(c);
+    else
+        finish(c, json, /* existed= */ true, err);
 }
 
 static void describe_existing(struct warm_pool_create *c, struct sandbox *sb)
 {
     struct err err = {0};
 
-    c->state = CREATE_DESCRIBING;
-    if (sandbox_describe(&c->describe, sb, on_described, c, &err) < 0) {
-        c->state = CREATE_WAITING;
-        loop_defer_post(c->pool->decide);
-    }
+    set_state(c, CREATE_DESCRIBING);
+    if (sandbox_describe(&c->describe, sb, on_described, c, &err) < 0)
+        finish(c, NULL, false, &err);
 }
 
 int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const char *owner,
@@ -435,7 +508,7 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
             "a sandbox of an earlier start has not said yet whose it is, and may be the one "
             "with this Idempotency-Key; try again");
     if (r == 0 && !existing && !leader)
-        r = check_room(p, err);
+        r = check_room(p, owner, err);
     if (r < 0) {
         sandbox_spec_done(&spec);
         return r;
@@ -446,11 +519,12 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
     c->key = mem_dup_str(idempotency_key);
     c->deadline = loop_timer_new(p->loop, on_deadline, c);
     loop_timer_start(c->deadline, p->cfg.create_deadline_ms, 0);
+    p->n_creates[c->state]++;
+    DL_APPEND(p->creates, c);
     if (leader) {
-        c->state = CREATE_JOINED;
+        set_state(c, CREATE_JOINED);
         c->leader = leader;
     }
-    DL_APPEND(p->creates, c);
     if (existing && !leader)
         describe_existing(c, existing);
     loop_defer_post(p->decide);
@@ -463,10 +537,23 @@ struct warm_pool_create *warm_pool_create_forget(struct warm_pool_create *c)
     if (!c)
         return NULL;
     c->done = NULL;
-    bool is_needless = c->state == CREATE_JOINED || c->state == CREATE_DESCRIBING ||
-                       (c->state == CREATE_WAITING && !c->key);
-    if (is_needless && !c->is_finishing && !first_joined(c->pool, c))
+    switch (c->state) {
+    case CREATE_OVER:
+        drop_unknown(c);
         create_free(c);
+        break;
+    case CREATE_JOINED:
+        create_free(c);
+        break;
+    case CREATE_DESCRIBING:
+    case CREATE_WAITING:
+        if ((c->state == CREATE_DESCRIBING || !c->key) && !first_joined(c->pool, c))
+            create_free(c);
+        break;
+    case CREATE_CLAIMING: /* its end comes */
+    case CREATE_STATES:
+        break;
+    }
     return NULL;
 }
 
@@ -537,5 +624,5 @@ void warm_pool_stats(const struct warm_pool *p, struct warm_pool_stats *ret)
 {
     *ret = p->stats;
     ret->ready = count_ready(p);
-    ret->waiting = count_state(p, CREATE_WAITING);
+    ret->waiting = p->n_creates[CREATE_WAITING];
 }

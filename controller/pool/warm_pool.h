@@ -17,6 +17,7 @@ struct warm_pool_create;
 struct warm_pool_cfg {
     unsigned min_ready;         /* --warm */
     unsigned max_sandboxes;     /* --max-sandboxes: with an owner; the warm ones do not count */
+    unsigned max_per_caller;    /* --max-sandboxes-per-caller: of one owner; 0: no limit */
     int64_t create_deadline_ms; /* default 60000 */
     uint64_t seed;              /* of the jitter; 0: from the clock */
 };
@@ -34,7 +35,7 @@ void warm_pool_stop(struct warm_pool *p);
 /*
  * POST /api/sandboxes. `done` gets the API's sandbox object (borrowed, with kernel); existed: it
  * is the one an earlier request with this key made (200 instead of 201). Errors: ERR_LIMIT,
- * ERR_SANDBOX_FAILED, ERR_TIMEOUT, ERR_UNAVAILABLE. `done` never comes before this returns.
+ * ERR_SANDBOX_FAILED, ERR_TIMEOUT, ERR_UNAVAILABLE. `done` comes from the loop itself.
  * The spec is taken over (and emptied) also on failure. idempotency_key may be NULL.
  */
 typedef void (*warm_pool_created_fn)(void *ctx, json_t *json, bool existed, const struct err *err);

@@ -22,6 +22,7 @@ FLAGS = {
     "state-dir": None,
     "warm": "1",
     "max-sandboxes": "100",
+    "max-sandboxes-per-caller": "0",
     "exec-timeout": "300s",
     "idle-timeout": "1h",
     "isolation": "bwrap",

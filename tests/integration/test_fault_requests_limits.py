@@ -44,6 +44,30 @@ def test_too_many_sandboxes_are_a_limit(controller):
     goes_on(alice.box(alice.create()))
 
 
+def test_a_caller_has_a_limit_of_its_own(controller):
+    c = controller("--max-sandboxes-per-caller", "2")
+    session = {"path": "a.ipynb", "type": "notebook", "name": "a"}
+    doors = [
+        ("/api/sandboxes", {}),
+        ("/jupyter/api/kernels", {}),
+        ("/jupyter/api/sessions", session),
+    ]
+    found = at_once(6, lambda n: c.alice.post(*doors[n % 3]))
+    # Sessions of one path are one.
+    refused = [r for r in found if r.status != 201]
+    kernels = c.alice.get("/jupyter/api/kernels").expect(200).json()
+    assert len(kernels) == 2 and refused, found
+    for response in refused:
+        assert "2 sandboxes" in response.problem("limit")["detail"]
+    for path, body in (*doors[:2], ("/jupyter/api/sessions", {**session, "path": "b.ipynb"})):
+        c.alice.post(path, body).problem("limit")
+    goes_on(c.sandbox("bob"))
+    ended = c.alice.box({"id": "sb-" + kernels[0]["id"]})
+    c.alice.delete("/api/sandboxes/" + ended.id).expect(204)
+    goes_on(c.alice.box(c.alice.create()))
+    c.alice.post("/api/sandboxes").problem("limit")
+
+
 QUEUE_MAX = 256
 
 

@@ -37,6 +37,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_null(c.state_dir);
     assert_int_equal(c.warm, 1);
     assert_int_equal(c.max_sandboxes, 100);
+    assert_int_equal(c.max_per_caller, 0);
     assert_int_equal(c.exec_timeout, 300000);
     assert_int_equal(c.idle_timeout, 3600000);
     assert_int_equal(c.isolation, CONF_ISOLATION_BWRAP);

@@ -29,12 +29,16 @@ struct fixture {
     struct warm_pool *pool;
     struct answer a[16];
     unsigned want_ready, want_calls;
+    unsigned max_per_caller;
 };
 
 static void open_pool(struct fixture *f, unsigned warm, unsigned max, int64_t deadline_ms)
 {
-    struct warm_pool_cfg cfg = {
-        .min_ready = warm, .max_sandboxes = max, .create_deadline_ms = deadline_ms, .seed = 42};
+    struct warm_pool_cfg cfg = {.min_ready = warm,
+                                .max_sandboxes = max,
+                                .max_per_caller = f->max_per_caller,
+                                .create_deadline_ms = deadline_ms,
+                                .seed = 42};
 
     assert_int_equal(warm_pool_new(&f->pool, f->table, &cfg, NULL), 0);
 }
@@ -152,6 +156,15 @@ static bool was_discarded(void *ctx)
 
     warm_pool_stats(f->pool, &s);
     return s.discarded > 0;
+}
+
+/* One turn of the loop. */
+static void turn(struct fixture *f)
+{
+    struct loop_post stop = {0};
+
+    loop_post(&stop, f->loop, (loop_fn)loop_stop, f->loop);
+    loop_run(f->loop);
 }
 
 static struct warm_pool_stats stats(struct fixture *f)
@@ -315,6 +328,118 @@ static void refused_start_is_told_too(void **state)
     wait_calls(f, 3);
     for (unsigned i = 0; i < 3; i++)
         assert_int_equal(f->a[i].err.code, ERR_UNAVAILABLE);
+}
+
+static bool is_removed(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    return sandbox_table_count_of(f->table, "alice") == 1;
+}
+
+static void a_caller_has_a_limit_of_its_own(void **state)
+{
+    struct fixture *f = *state;
+
+    f->max_per_caller = 2;
+    f->backend->hold_creates = true;
+    open_pool(f, 0, 10, 5000);
+    /* While they are made … */
+    assert_int_equal(ask(f, 0, "alice", NULL), 0);
+    assert_int_equal(ask(f, 1, "alice", "key"), 0);
+    assert_int_equal(ask(f, 2, "alice", NULL), -ERR_LIMIT);
+    assert_non_null(strstr(f->a[2].err.text, "you have 2 sandboxes"));
+    assert_int_equal(ask(f, 3, "alice", "key"), 0); /* the same as the second */
+    assert_int_equal(ask(f, 4, "bob", NULL), 0);
+    wait_creating(f, 3);
+    f->backend->claim = FAKE_SILENT;
+    f->backend->hold_creates = false;
+    for (unsigned i = 0; i < 3; i++)
+        fake_release_create(f->backend);
+    while (f->backend->claims < 3)
+        turn(f);
+    /* … while their runners are told, and while that is tried again … */
+    assert_int_equal(ask(f, 2, "alice", NULL), -ERR_LIMIT);
+    f->backend->claim = FAKE_OK;
+    f->want_calls = 4;
+    while (!calls_came(f)) {
+        assert_int_equal(ask(f, 2, "alice", NULL), -ERR_LIMIT);
+        turn(f);
+    }
+    ok(&f->a[0]);
+    ok(&f->a[1]);
+    ok(&f->a[4]);
+    /* … and while they live and end. */
+    assert_int_equal(ask(f, 2, "alice", NULL), -ERR_LIMIT);
+    assert_int_equal(ask(f, 5, "bob", NULL), 0);
+    sandbox_remove(sandbox_table_find(f->table, f->a[0].id, "alice"), NULL, NULL);
+    assert_int_equal(ask(f, 2, "alice", NULL), -ERR_LIMIT);
+    assert_true(fake_run_until(f->loop, is_removed, f));
+    assert_int_equal(ask(f, 2, "alice", NULL), 0);
+    assert_int_equal(ask(f, 6, "alice", NULL), -ERR_LIMIT); /* two at once: one place */
+    wait_calls(f, 6);
+    ok(&f->a[2]);
+}
+
+#define MANY 3000
+
+static unsigned n_told;
+
+static void count_told(void *ctx, json_t *json, bool existed, const struct err *err)
+{
+    n_told++;
+    assert_non_null(err);
+}
+
+static bool all_told(void *ctx)
+{
+    return n_told == MANY;
+}
+
+static void thousands_wait_for_one_key(void **state)
+{
+    struct fixture *f = *state;
+
+    n_told = 0;
+    f->backend->hold_creates = true;
+    open_pool(f, 0, 10, 5000);
+    for (unsigned i = 0; i < MANY; i++) {
+        struct sandbox_spec spec;
+        struct warm_pool_create *c;
+        assert_int_equal(sandbox_spec_parse(&spec, NULL, sandbox_table_defaults(f->table), NULL),
+                         0);
+        assert_int_equal(warm_pool_create(&c, f->pool, "alice", &spec, "key", count_told, f, NULL),
+                         0);
+    }
+    f->backend->fail_creates = 1;
+    wait_creating(f, 1);
+    fake_release_create(f->backend);
+    assert_true(fake_run_until(f->loop, all_told, NULL));
+}
+
+static bool is_empty(void *ctx)
+{
+    struct fixture *f = ctx;
+
+    return fake_running(f->backend) == 0 && sandbox_table_count(f->table, SANDBOX_READY) == 0;
+}
+
+static void who_leaves_before_it_is_told_leaves_nothing(void **state)
+{
+    struct fixture *f = *state;
+
+    open_pool(f, 0, 10, 5000);
+    for (unsigned later = 0; later < 2; later++) { /* turns after its runner has taken the owner */
+        assert_int_equal(ask(f, later, "alice", NULL), 0);
+        while (sandbox_table_count(f->table, SANDBOX_READY) == 0)
+            turn(f);
+        for (unsigned i = 0; i < later; i++)
+            turn(f);
+        assert_int_equal(f->a[later].calls, 0);
+        warm_pool_create_forget(f->a[later].c);
+        assert_true(fake_run_until(f->loop, is_empty, f));
+        assert_int_equal(f->a[later].calls, 0);
+    }
 }
 
 static void refill_backs_off_and_recovers(void **state)
@@ -519,7 +644,7 @@ static void stopped_pool_refuses(void **state)
     warm_pool_start(f->pool);
     assert_int_equal(ask(f, 0, "alice", NULL), 0);
     warm_pool_stop(f->pool);
-    assert_int_equal(f->a[0].calls, 1);
+    wait_calls(f, 1);
     assert_int_equal(f->a[0].err.code, ERR_UNAVAILABLE);
     assert_int_equal(ask(f, 1, "alice", NULL), -ERR_UNAVAILABLE);
 }
@@ -555,6 +680,9 @@ int main(void)
         T(failed_start_fails_one_asker_with_its_words),
         T(failed_refill_does_not_fail_an_asker_with_a_start_of_its_own),
         T(refused_start_is_told_too),
+        T(a_caller_has_a_limit_of_its_own),
+        T(thousands_wait_for_one_key),
+        T(who_leaves_before_it_is_told_leaves_nothing),
         T(refill_backs_off_and_recovers),
         T(one_that_does_not_answer_is_never_handed_out),
         T(claims_that_always_fail_end),
