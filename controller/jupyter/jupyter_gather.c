@@ -32,8 +32,8 @@ struct jupyter_gather {
     char *owner;
     struct item *items;
     size_t n, next, n_open;
-    struct loop_timer *timer; /* first to begin, then the deadline */
-    bool begun;
+    struct loop_timer *deadline;
+    struct loop_post turn; /* first to begin, then to tell */
 };
 
 struct jupyter_gather *jupyter_gather_cancel(struct jupyter_gather *g)
@@ -44,7 +44,8 @@ struct jupyter_gather *jupyter_gather_cancel(struct jupyter_gather *g)
         httpc_cancel(g->items[i].call);
         free(g->items[i].text);
     }
-    loop_timer_free(g->timer);
+    loop_timer_free(g->deadline);
+    loop_post_cancel(&g->turn);
     free(g->items);
     free(g->owner);
     free(g);
@@ -78,8 +79,9 @@ static int append_missing(const struct jupyter_gather *g, const struct item *it,
     return append_members(out, text + 1, strlen(text) - 2);
 }
 
-static void finish(struct jupyter_gather *g)
+static void tell_list(void *ctx)
 {
+    struct jupyter_gather *g = ctx;
     struct buf out;
     struct err err = {0};
     buf_init(&out, GATHER_MAX);
@@ -93,9 +95,9 @@ static void finish(struct jupyter_gather *g)
     if (r < 0)
         err_set(&err, ERR_TOO_LARGE, "the list is longer than %zu bytes", GATHER_MAX);
     void (*done)(void *ctx, struct slice list, const struct err *err) = g->cfg.done;
-    void *ctx = g->cfg.ctx;
+    void *done_ctx = g->cfg.ctx;
     jupyter_gather_cancel(g);
-    done(ctx, buf_slice(&out), r < 0 ? &err : NULL);
+    done(done_ctx, buf_slice(&out), r < 0 ? &err : NULL);
     buf_done(&out);
 }
 
@@ -116,7 +118,7 @@ static bool trim_list(struct slice *s)
     return true;
 }
 
-static bool go_on(struct jupyter_gather *g);
+static void go_on(struct jupyter_gather *g);
 
 static void on_answer(void *ctx, int status, struct slice body, const struct err *err)
 {
@@ -128,8 +130,7 @@ static void on_answer(void *ctx, int status, struct slice body, const struct err
         it->text = mem_dup_n(body.ptr, body.len);
         it->len = body.len;
     }
-    if (!go_on(g))
-        finish(g);
+    go_on(g);
 }
 
 static void ask(struct jupyter_gather *g, struct item *it)
@@ -146,23 +147,19 @@ static void ask(struct jupyter_gather *g, struct item *it)
     explicit_bzero(auth, sizeof(auth));
 }
 
-/* False: all have answered. */
-static bool go_on(struct jupyter_gather *g)
+static void go_on(struct jupyter_gather *g)
 {
     while (g->next < g->n && g->n_open < GATHER_AT_ONCE)
         ask(g, &g->items[g->next++]);
-    return g->n_open > 0;
+    if (g->n_open == 0)
+        loop_post(&g->turn, sandbox_table_loop(g->cfg.table), tell_list, g);
 }
 
-static void on_timer(void *ctx)
+static void begin(void *ctx)
 {
     struct jupyter_gather *g = ctx;
-    bool begins = !g->begun;
-    g->begun = true;
-    if (begins && go_on(g))
-        loop_timer_start(g->timer, GATHER_MS, 0);
-    else
-        finish(g);
+    loop_timer_start(g->deadline, GATHER_MS, 0);
+    go_on(g);
 }
 
 static void add_item(void *ctx, struct sandbox *sb)
@@ -190,7 +187,7 @@ struct jupyter_gather *jupyter_gather(const struct jupyter_gather_cfg *cfg)
     g->items = MEM_NEW_N(struct item, sandbox_table_count(cfg->table, SANDBOX_READY) + 1);
     sandbox_table_each_ready(cfg->table, cfg->owner, add_item, g);
     qsort(g->items, g->n, sizeof(struct item), compare);
-    g->timer = loop_timer_new(sandbox_table_loop(cfg->table), on_timer, g);
-    loop_timer_start(g->timer, 0, 0);
+    g->deadline = loop_timer_new(sandbox_table_loop(cfg->table), tell_list, g);
+    loop_post(&g->turn, sandbox_table_loop(cfg->table), begin, g);
     return g;
 }

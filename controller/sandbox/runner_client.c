@@ -59,7 +59,8 @@ void runner_failure(const struct err *failure, struct err *err)
         *err = *failure;
 }
 
-static void on_reply(void *ctx, int status, struct slice body, const struct err *failure)
+/* The client calls it from the loop. */
+static void tell_reply(void *ctx, int status, struct slice body, const struct err *failure)
 {
     struct runner_call *c = ctx;
     _cleanup_(json_decrefp) json_t *json = NULL;
@@ -92,7 +93,7 @@ static int start(struct runner_call **ret, struct httpc *http, const struct sand
     req->headers = req->body ? with_body : without;
     c = MEM_NEW(struct runner_call);
     *c = (struct runner_call){.fn = fn, .ctx = ctx, .wants_json = wants_json};
-    r = httpc_exchange(&c->call, http, req, ANSWER_MAX, on_reply, c, err);
+    r = httpc_exchange(&c->call, http, req, ANSWER_MAX, tell_reply, c, err);
     explicit_bzero(auth, sizeof(auth));
     if (r < 0) {
         free(c);

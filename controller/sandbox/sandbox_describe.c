@@ -52,7 +52,7 @@ struct sandbox_describe *sandbox_describe_cancel(struct sandbox_describe *d)
     return NULL;
 }
 
-static void tell(void *ctx)
+static void tell_description(void *ctx)
 {
     struct sandbox_describe *d = ctx;
     sandbox_json_fn done = d->done;
@@ -71,7 +71,7 @@ static void tell(void *ctx)
 static void over(struct sandbox_describe *d)
 {
     d->state = DESCRIBE_OVER;
-    loop_post(&d->told, d->loop, tell, d);
+    loop_post(&d->told, d->loop, tell_description, d);
 }
 
 /* It is gone: as for whoever asks later, there is no such sandbox. */

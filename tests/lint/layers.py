@@ -78,6 +78,11 @@ BY_PATH_ALLOWED = {
     "controller/backends/local_uid.c": ("open opendir", "/proc and /etc"),
 }
 
+# A completion: x->done(…), x->claim_done(…), w->fn(…), or done(…) of a local copy.
+WAITER_FOLDERS = {"controller/sandbox", "controller/pool", "controller/jupyter", "controller/routes"}
+WAITER_CALL = re.compile(r"(?:(?:->|\.)(?:\w*done|fn)|(?<![\w>.])done)\s*\(")
+TELL_CALL = re.compile(r"(?<![\w>.])(tell_\w+)\s*\(")
+
 # Third-party headers: a pattern, the library's name, the folders that may include it, and the link
 # token whose holders may as well. None in place of folders: everybody.
 THIRD_PARTY = [
@@ -259,6 +264,29 @@ def check_by_path(path, text):
         yield (1, "by-path", f"layers.py allows {name}(), which is not called here any more")
 
 
+def functions_of(code):
+    """(name, offset, end) of the functions of a C file; braces in column 0 delimit."""
+    for m in re.finditer(r"^\{$.*?^\}", code, re.S | re.M):
+        names = re.findall(r"(\w+)\s*\(", code[:m.start()].rsplit("\n}", 1)[-1].rsplit(";", 1)[-1])
+        if names:
+            yield names[0], m.start(), m.end()
+
+
+def check_waiters(path, text):
+    """Whoever completes something posts: the callbacks of waiters are called in tell_ functions, and those by the loop."""
+    if os.path.dirname(path) not in WAITER_FOLDERS or not path.endswith(".c"):
+        return
+    code = without_comments_and_strings(text)
+    for name, start, end in functions_of(code):
+        if name.startswith("tell_"):
+            continue
+        for m in WAITER_CALL.finditer(code, start, end):
+            yield (line_of(code, m.start()), "waiter", f"{name}() calls a waiter's callback: post a tell_ function "
+                   "that does (loop_post)")
+        for m in TELL_CALL.finditer(code, start, end):
+            yield (line_of(code, m.start()), "waiter", f"{name}() calls {m.group(1)}(), which only the loop may call")
+
+
 def check_words(text):
     for m in MACHINE_PATH.finditer(text):
         yield (line_of(text, m.start()), "machine-path", f"{m.group(0)} is a path of one machine")
@@ -319,6 +347,7 @@ def check_tree(root):
         add(path, check_includes(root, rows, generated, path, text))
         add(path, check_banned(text))
         add(path, check_by_path(path, text))
+        add(path, check_waiters(path, text))
         long.extend(f"{path}:{line}: {name} has {length} lines" for line, name, length in long_functions(text))
     return findings, long
 

@@ -122,6 +122,18 @@ class Layers(unittest.TestCase):
         finally:
             del layers.BY_PATH_ALLOWED["kernel-runner/exec/x.c"]
 
+    def test_waiters_are_told_by_the_loop(self):
+        body = "static void %s(void *ctx)\n{\n    %s;\n}\n"
+        calls = ("c->done(c->ctx)", "op->claim_done(ctx, 1)", "w->fn(w->ctx)", "g.cfg.done(x)", "done(ctx, NULL)")
+        for call in calls:
+            with self.subTest(call=call):
+                self.found("controller/pool/x.c", body % ("finish", call), "[waiter] finish() calls", 3)
+                self.assertEqual(self.findings({"controller/pool/x.c": body % ("tell_end", call)}), [])
+        self.found("controller/pool/x.c", body % ("finish", "tell_end(x)"), "which only the loop may call", 3)
+        for fine in ("loop_post(&p, l, tell_end, p)", "spec_done(&s)", "x->done = done", "cfg.fn = fn"):
+            with self.subTest(call=fine):
+                self.assertEqual(self.findings({"controller/pool/x.c": body % ("finish", fine)}), [])
+
     def test_machine_paths(self):
         for path in ("/home/" "jo/x", "/Users/" "jo/x", "/root/" ".cache"):
             with self.subTest(path=path):
