@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "controller/jupyter/jupyter_internal.h"
+#include "controller/pool/create_keys.h"
 #include "lib/api/jupyter_api.h"
 #include "lib/base/clk.h"
 #include "lib/base/mem.h"
@@ -94,6 +95,16 @@ int jupyter_check_spec(const json_t *name, struct err *err)
                    s);
 }
 
+int jupyter_key(const struct http_request *req, const char *door, char **ret, struct err *err)
+{
+    const char *key = http_header(req, "Idempotency-Key");
+    *ret = NULL;
+    if (key && idempotency_key_check(key, err) < 0)
+        return -ERR_INVALID;
+    *ret = create_key_scoped(door, key);
+    return 0;
+}
+
 bool jupyter_is_main(const struct sandbox *sb, const char *kernel_id)
 {
     return kernel_id && strcmp(id_main_kernel(sb->id), kernel_id) == 0;
@@ -113,41 +124,6 @@ void jupyter_give_back(struct http_request *req, int status, struct slice body)
                           status < 400 ? "application/json" : "application/problem+json", body.ptr,
                           body.len);
     }
-}
-
-/* ---- the end of a sandbox ---- */
-
-struct ending {
-    struct http_request *req; /* NULL once it is over */
-    bool done;
-};
-
-static void ending_closed(void *ctx)
-{
-    struct ending *e = ctx;
-    e->req = NULL;
-    if (e->done)
-        free(e);
-}
-
-static void ended(void *ctx, const struct err *err)
-{
-    struct ending *e = ctx;
-    e->done = true;
-    if (!e->req)
-        free(e);
-    else if (err)
-        http_answer_err(e->req, err);
-    else
-        http_answer_empty(e->req, 204);
-}
-
-void jupyter_end_sandbox(struct http_request *req, struct sandbox *sb)
-{
-    struct ending *e = MEM_NEW(struct ending);
-    e->req = req;
-    http_on_close(req, ending_closed, e);
-    sandbox_remove(sb, ended, e);
 }
 
 /* ---- what needs no runner ---- */

@@ -1,5 +1,6 @@
 #pragma once
 #include "lib/json/jsonx.h"
+struct create_keys;
 struct http_request;
 struct relay;
 struct sandbox_table;
@@ -15,6 +16,7 @@ struct jupyter_cfg { /* all borrowed */
     struct sandbox_table *table;
     struct warm_pool *pool;
     struct relay *relay;
+    struct create_keys *keys;
 };
 
 struct jupyter *jupyter_new(const struct jupyter_cfg *cfg);

@@ -45,8 +45,6 @@ int jupyter_body(const struct http_request *req, json_t **ret, struct err *err);
 /* Is it a name of the one kernelspec, or absent? ERR_NOT_FOUND otherwise. */
 int jupyter_check_spec(const json_t *name, struct err *err);
 bool jupyter_is_main(const struct sandbox *sb, const char *kernel_id);
-/* Ends the sandbox and answers 204. Sets the request's on_close. */
-void jupyter_end_sandbox(struct http_request *req, struct sandbox *sb);
 /* A runner's answer as the caller's. */
 void jupyter_give_back(struct http_request *req, int status, struct slice body);
 
@@ -80,10 +78,17 @@ struct jupyter_making_cfg {
     const char *id;        /* wanted for the session; NULL: any */
     bool search;           /* a session of this path is the answer, if there is one */
     int status;            /* of the answer: 201, or 200 */
+    const char *key;       /* of jupyter_key(), or NULL; then `body` is the request's */
+    const json_t *body;
     /* It was made, or found; before it is answered. NULL ok. */
     void (*then)(void *ctx, struct jupyter *j);
     void *then_ctx_take; /* freed with free() in any case */
 };
+/*
+ * The request's Idempotency-Key (NULL: none) in the room of this door. ERR_INVALID. The caller
+ * frees.
+ */
+int jupyter_key(const struct http_request *req, const char *door, char **ret, struct err *err);
 /* Answers the request. Of those with the same caller and path, one after the other. */
 void jupyter_make_session(struct jupyter *j, struct http_request *req,
                           const struct jupyter_making_cfg *cfg);

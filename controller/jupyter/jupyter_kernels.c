@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "controller/jupyter/jupyter_internal.h"
+#include "controller/pool/create_keys.h"
+#include "controller/pool/sandbox_requests.h"
 #include "controller/pool/warm_pool.h"
 #include "controller/relay/relay.h"
 #include "lib/api/jupyter_api.h"
@@ -22,32 +24,15 @@ json_t *jupyter_kernel_model(const char *id, int64_t last_activity_at, const cha
 
 /* ---- POST /jupyter/api/kernels ---- */
 
-struct creation {
-    struct http_request *req;
-    struct warm_pool_create *create; /* NULL once it called back */
-};
-
-static void creation_closed(void *ctx)
+/* The same, whether it was made now or by an earlier request with this key. */
+static void answer_created(struct http_request *req, json_t *json, bool existed)
 {
-    struct creation *c = ctx;
-    warm_pool_create_forget(c->create);
-    free(c);
-}
-
-static void created(void *ctx, json_t *json, bool existed, const struct err *err)
-{
-    struct creation *c = ctx;
-    c->create = NULL;
-    if (err) {
-        http_answer_err(c->req, err);
-        return;
-    }
     const json_t *kernel = json_object_get(json, "kernel");
     const char *id = id_main_kernel(json_string_value(json_object_get(json, "id")));
     const char *state = json_string_value(json_object_get(kernel, "state"));
     _cleanup_(freep) char *location = mem_printf(JUPYTER_KERNELS_PATH "/%s", id);
-    http_set_header(c->req, "Location", location);
-    http_answer_json(c->req, 201, jupyter_kernel_model(id, clk_wall_us(), state ? state : "idle"));
+    http_set_header(req, "Location", location);
+    http_answer_json(req, 201, jupyter_kernel_model(id, clk_wall_us(), state ? state : "idle"));
 }
 
 /* Of what Jupyter's own server knows, `env` has a meaning here; `path` and `kernel_id` have none.
@@ -64,25 +49,28 @@ static int read_spec(struct jupyter *j, const struct http_request *req, struct s
     wanted = json_pack("{s:s,s:O?}", "name", "jupyter", "env", json_object_get(body, "env"));
     if (!wanted)
         wanted = json_pack("{s:s}", "name", "jupyter");
-    return sandbox_spec_parse(spec, wanted, sandbox_table_defaults(j->cfg.table), err);
+    r = sandbox_spec_parse(spec, wanted, sandbox_table_defaults(j->cfg.table), err);
+    if (r == 0 && http_header(req, "Idempotency-Key"))
+        create_key_keep_request(spec, body);
+    return r;
 }
 
 void jupyter_kernel_create(struct jupyter *j, struct http_request *req)
 {
     struct sandbox_spec spec = {0};
     struct err err = {0};
-    if (read_spec(j, req, &spec, &err) < 0) {
+    _cleanup_(freep) char *key = NULL;
+    if (jupyter_key(req, "kernels", &key, &err) < 0 || read_spec(j, req, &spec, &err) < 0) {
         http_answer_err(req, &err);
         return;
     }
-    struct creation *c = MEM_NEW(struct creation);
-    c->req = req;
-    http_on_close(req, creation_closed, c);
-    if (warm_pool_create(&c->create, j->cfg.pool, jupyter_caller(req)->name, &spec, NULL, created,
-                         c, &err) < 0) {
-        c->create = NULL;
-        http_answer_err(req, &err);
-    }
+    const struct sandbox_request cfg = {.pool = j->cfg.pool,
+                                        .keys = j->cfg.keys,
+                                        .owner = jupyter_caller(req)->name,
+                                        .key = key,
+                                        .spec_take = &spec,
+                                        .answer = answer_created};
+    sandbox_request_create(req, &cfg);
 }
 
 /* ---- one kernel ---- */
@@ -93,7 +81,7 @@ void jupyter_kernel_delete(struct jupyter *j, struct http_request *req)
     if (!sb)
         return;
     if (jupyter_is_main(sb, http_param(req, "kid")))
-        jupyter_end_sandbox(req, sb);
+        sandbox_request_remove(req, sb);
     else
         relay_request(j->cfg.relay, req, sb, RELAY_PLAIN);
 }

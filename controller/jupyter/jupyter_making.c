@@ -18,6 +18,7 @@
 #include <utlist.h>
 
 #include "controller/jupyter/jupyter_internal.h"
+#include "controller/pool/create_keys.h"
 #include "controller/pool/warm_pool.h"
 #include "controller/sandbox/runner_client.h"
 #include "lib/base/mem.h"
@@ -42,6 +43,9 @@ struct jupyter_making {
     struct warm_pool_create *create;
     struct httpc_call *call;
     char sandbox[ID_SANDBOX_SIZE]; /* made for it, or "" */
+    char *key;
+    struct create_key *used;  /* of `key` */
+    struct sandbox_spec spec; /* of a new sandbox */
 };
 
 static void begin(void *ctx);
@@ -60,6 +64,9 @@ static void making_free(struct jupyter_making *m)
     free(m->kernel_id);
     free(m->id);
     free(m->then_ctx);
+    free(m->key);
+    create_key_drop(m->used);
+    sandbox_spec_done(&m->spec);
     free(m);
 }
 
@@ -103,8 +110,20 @@ static void on_close(void *ctx)
 {
     struct jupyter_making *m = ctx;
     m->req = NULL;
-    if (m->step != POSTING)
-        end(m);
+    if (m->step == POSTING)
+        return;
+    if (m->step == CREATING) /* goes on where it has a key */
+        create_key_made(TAKE_PTR(m->used), NULL);
+    end(m);
+}
+
+/* The key is the session's as long as the sandbox of its kernel lives. */
+static void remember_key(struct jupyter_making *m, struct slice model)
+{
+    char kid[ID_UUID_SIZE], id[ID_SANDBOX_SIZE];
+    if (jsonx_decode(jsonx_find(jsonx_find(model, "kernel"), "id"), kid, sizeof(kid)) == 0 &&
+        id_kernel_sandbox(kid, id))
+        create_key_made(TAKE_PTR(m->used), id);
 }
 
 /* It is there: `text` is the session's model. */
@@ -115,6 +134,7 @@ static void succeed(struct jupyter_making *m, struct slice text)
     if (m->then)
         m->then(m->then_ctx, m->j);
     bool has_id = jsonx_decode(jsonx_find(text, "id"), id, sizeof(id)) == 0;
+    remember_key(m, text);
     struct http_request *req = end(m);
     if (!req)
         return;
@@ -187,21 +207,18 @@ static void created(void *ctx, json_t *json, bool existed, const struct err *err
         fail(m, &gone);
         return;
     }
-    memcpy(m->sandbox, sb->id, sizeof(m->sandbox));
+    if (!existed)
+        memcpy(m->sandbox, sb->id, sizeof(m->sandbox));
     m->kernel_id = mem_dup_str(id_main_kernel(sb->id));
     post(m, sb);
 }
 
 static void create(struct jupyter_making *m)
 {
-    struct sandbox_spec spec = {0};
     struct err err = {0};
-    _cleanup_(json_decrefp) json_t *wanted = json_pack("{s:s}", "name", "jupyter");
     m->step = CREATING;
-    int r = sandbox_spec_parse(&spec, wanted, sandbox_table_defaults(m->j->cfg.table), &err);
-    if (r == 0)
-        r = warm_pool_create(&m->create, m->j->cfg.pool, m->owner, &spec, NULL, created, m, &err);
-    if (r < 0) {
+    if (warm_pool_create(&m->create, m->j->cfg.pool, m->owner, &m->spec, m->key, created, m, &err) <
+        0) {
         m->create = NULL;
         fail(m, &err);
     }
@@ -283,7 +300,21 @@ void jupyter_make_session(struct jupyter *j, struct http_request *req,
                                  .status = cfg->status,
                                  .search = cfg->search,
                                  .then = cfg->then,
-                                 .then_ctx = cfg->then_ctx_take};
+                                 .then_ctx = cfg->then_ctx_take,
+                                 .key = mem_dup_str(cfg->key)};
+    _cleanup_(json_decrefp) json_t *wanted = json_pack("{s:s}", "name", "jupyter");
+    struct err err = {0};
+    int r = sandbox_spec_parse(&m->spec, wanted, sandbox_table_defaults(j->cfg.table), &err);
+    if (r == 0 && m->key)
+        create_key_keep_request(&m->spec, cfg->body);
+    if (r == 0)
+        r = create_key_use(&m->used, j->cfg.keys, m->owner, m->key, &m->spec, &err);
+    if (r < 0) {
+        DL_APPEND(j->makings, m);
+        making_free(m);
+        http_answer_err(req, &err);
+        return;
+    }
     DL_FOREACH (j->makings, other)
         waits = waits || is_same(m, other);
     DL_APPEND(j->makings, m);

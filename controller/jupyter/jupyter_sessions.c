@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "controller/jupyter/jupyter_internal.h"
+#include "controller/pool/sandbox_requests.h"
 #include "controller/relay/relay.h"
 #include "controller/sandbox/runner_client.h"
 #include "lib/api/jupyter_api.h"
@@ -75,9 +76,12 @@ static void read_old_form(const json_t *body, struct wanted *w)
 void jupyter_session_create(struct jupyter *j, struct http_request *req)
 {
     _cleanup_(json_decrefp) json_t *body = NULL;
+    _cleanup_(freep) char *key = NULL;
     struct wanted w = {.name = ""};
     struct err err = {0};
-    int r = jupyter_body(req, &body, &err);
+    int r = jupyter_key(req, "sessions", &key, &err);
+    if (r == 0)
+        r = jupyter_body(req, &body, &err);
     if (r == 0)
         r = read_texts(body, &w, &err);
     if (r == 0) {
@@ -101,7 +105,9 @@ void jupyter_session_create(struct jupyter *j, struct http_request *req)
                                            .type = w.type,
                                            .kernel_id = w.kernel_id,
                                            .search = true,
-                                           .status = 201};
+                                           .status = 201,
+                                           .key = key,
+                                           .body = body};
     jupyter_make_session(j, req, &cfg);
 }
 
@@ -266,7 +272,7 @@ static void delete_known(void *ctx, int status, struct slice body, const struct 
     if (!sb)
         http_answer_empty(v->req, 204);
     else if (jupyter_is_main(sb, kernel_of(model)))
-        jupyter_end_sandbox(leave(v), sb);
+        sandbox_request_remove(leave(v), sb);
     else
         ask(v, sb, &q, give_back);
 }

@@ -496,7 +496,6 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
 
     *spec_take = (struct sandbox_spec){0};
     if (idempotency_key) {
-        r = idempotency_key_check(idempotency_key, err);
         existing = sandbox_table_find_key(p->table, owner, idempotency_key);
         leader = find_leader(p, owner, idempotency_key);
     }

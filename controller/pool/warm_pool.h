@@ -36,7 +36,8 @@ void warm_pool_stop(struct warm_pool *p);
  * POST /api/sandboxes. `done` gets the API's sandbox object (borrowed, with kernel); existed: it
  * is the one an earlier request with this key made (200 instead of 201). Errors: ERR_LIMIT,
  * ERR_SANDBOX_FAILED, ERR_TIMEOUT, ERR_UNAVAILABLE. `done` comes from the loop itself.
- * The spec is taken over (and emptied) also on failure. idempotency_key may be NULL.
+ * The spec is taken over (and emptied) also on failure. idempotency_key: checked by
+ * its door, or NULL.
  */
 typedef void (*warm_pool_created_fn)(void *ctx, json_t *json, bool existed, const struct err *err);
 int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const char *owner,

@@ -12,8 +12,8 @@
 #include "controller/auth/auth.h"
 #include "controller/auth/hosts.h"
 #include "controller/jupyter/jupyter.h"
+#include "controller/pool/create_keys.h"
 #include "controller/relay/relay.h"
-#include "controller/routes/create_keys.h"
 #include "controller/routes/routes_internal.h"
 #include "controller/sandbox/sandbox_table.h"
 #include "controller/web/web.h"
@@ -276,7 +276,7 @@ int routes_new(struct routes **ret, const struct routes_cfg *cfg, struct err *er
     r->cfg = *cfg;
     r->keys = create_keys_new(cfg->table);
     const struct jupyter_cfg jupyter = {
-        .table = cfg->table, .pool = cfg->pool, .relay = cfg->relay};
+        .table = cfg->table, .pool = cfg->pool, .relay = cfg->relay, .keys = r->keys};
     r->jupyter = jupyter_new(&jupyter);
     r->metrics = routes_metrics_new();
     r->seen = routes_seen_new();
@@ -290,8 +290,8 @@ struct routes *routes_free(struct routes *r)
 {
     if (!r)
         return NULL;
-    create_keys_free(r->keys);
     jupyter_free(r->jupyter);
+    create_keys_free(r->keys);
     metrics_free(r->metrics);
     free(r->seen);
     free(r->table);

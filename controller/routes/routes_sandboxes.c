@@ -7,44 +7,20 @@
 #include <strings.h>
 
 #include "controller/auth/auth.h"
+#include "controller/pool/sandbox_requests.h"
 #include "controller/pool/warm_pool.h"
-#include "controller/routes/create_keys.h"
 #include "controller/routes/routes_internal.h"
 #include "controller/sandbox/sandbox_table.h"
 #include "lib/base/mem.h"
 
 /* ---- POST /api/sandboxes ---- */
 
-struct creation {
-    struct http_request *req;
-    struct warm_pool_create *create; /* NULL once it called back */
-    struct create_key *key;
-};
-
-static void creation_closed(void *ctx)
+static void answer_created(struct http_request *req, json_t *json, bool existed)
 {
-    struct creation *c = ctx;
-    if (c->create) {
-        warm_pool_create_forget(c->create);
-        create_key_made(c->key, NULL);
-    }
-    free(c);
-}
-
-static void created(void *ctx, json_t *json, bool existed, const struct err *err)
-{
-    struct creation *c = ctx;
-    c->create = NULL;
-    if (err) {
-        create_key_drop(c->key);
-        http_answer_err(c->req, err);
-        return;
-    }
-    const char *id = json_string_value(json_object_get(json, "id"));
-    _cleanup_(freep) char *location = mem_printf("/api/sandboxes/%s", id);
-    create_key_made(c->key, id);
-    http_set_header(c->req, "Location", location);
-    http_answer_json(c->req, existed ? 200 : 201, json_incref(json));
+    _cleanup_(freep) char *location =
+        mem_printf("/api/sandboxes/%s", json_string_value(json_object_get(json, "id")));
+    http_set_header(req, "Location", location);
+    http_answer_json(req, existed ? 200 : 201, json_incref(json));
 }
 
 static int check_json_type(struct http_request *req, struct err *err)
@@ -80,25 +56,18 @@ void routes_create(void *ctx, struct http_request *req)
     struct sandbox_spec spec = {0};
     struct err err = {0};
     const char *owner = routes_caller(req)->name;
-    const char *key = http_header(req, "Idempotency-Key");
-    struct create_key *used = NULL;
-    int result = read_spec(r, req, &spec, &err);
-    if (result == 0)
-        result = create_key_use(&used, r->keys, owner, key, &spec, &err);
-    if (result < 0) {
+    if (read_spec(r, req, &spec, &err) < 0) {
         sandbox_spec_done(&spec);
         http_answer_err(req, &err);
         return;
     }
-    struct creation *c = MEM_NEW(struct creation);
-    c->req = req;
-    c->key = used;
-    http_on_close(req, creation_closed, c);
-    if (warm_pool_create(&c->create, r->cfg.pool, owner, &spec, key, created, c, &err) < 0) {
-        c->create = NULL;
-        create_key_drop(used);
-        http_answer_err(req, &err);
-    }
+    const struct sandbox_request cfg = {.pool = r->cfg.pool,
+                                        .keys = r->keys,
+                                        .owner = owner,
+                                        .key = http_header(req, "Idempotency-Key"),
+                                        .spec_take = &spec,
+                                        .answer = answer_created};
+    sandbox_request_create(req, &cfg);
 }
 
 /* ---- GET /api/sandboxes ---- */
@@ -160,33 +129,6 @@ void routes_get(void *ctx, struct http_request *req)
 
 /* ---- DELETE /api/sandboxes/{id} ---- */
 
-struct removal {
-    struct http_request *req; /* NULL once it is over */
-    bool done;
-};
-
-static void removal_closed(void *ctx)
-{
-    struct removal *m = ctx;
-    m->req = NULL;
-    if (m->done)
-        free(m);
-}
-
-static void removed(void *ctx, const struct err *err)
-{
-    struct removal *m = ctx;
-    m->done = true;
-    if (!m->req) {
-        free(m);
-        return;
-    }
-    if (err)
-        http_answer_err(m->req, err);
-    else
-        http_answer_empty(m->req, 204);
-}
-
 void routes_delete(void *ctx, struct http_request *req)
 {
     struct routes *r = ctx;
@@ -208,8 +150,5 @@ void routes_delete(void *ctx, struct http_request *req)
         http_answer_empty(req, 204);
         return;
     }
-    struct removal *m = MEM_NEW(struct removal);
-    m->req = req;
-    http_on_close(req, removal_closed, m);
-    sandbox_remove(sb, removed, m);
+    sandbox_request_remove(req, sb);
 }

@@ -103,6 +103,22 @@ def test_a_repeated_create_finds_its_sandbox_after_kill_9(controller):
     assert again["id"] == first["id"]
 
 
+@pytest.mark.parametrize("what", ["kernels", "sessions"])
+def test_a_key_of_jupyters_api_makes_one_also_over_kill_9(controller, what):
+    c = controller()
+    path, key = "/jupyter/api/" + what, {"Idempotency-Key": "make-one"}
+    body = {"env": {"A": "1"}} if what == "kernels" else {"path": "a", "type": "notebook", "name": "a"}
+    other = dict(body, env={"A": "2"}) if what == "kernels" else dict(body, path="b")
+    first = c.alice.api("POST", path, body, headers=key).expect(201).json()
+    for _ in range(2):
+        again = c.alice.api("POST", path, body, headers=key).expect(201).json()
+        assert again["id"] == first["id"]
+        c.alice.api("POST", path, other, headers=key).problem("conflict")
+        c.restart(kill=True)
+    assert len(c.alice.get("/jupyter/api/kernels").expect(200).json()) == 1
+    assert c.bob.api("POST", path, other, headers=key).expect(201).json()["id"] != first["id"]
+
+
 def test_a_warm_sandbox_is_adopted_into_the_pool(controller):
     c = controller("--warm", "1")
     c.wait_log(event="sandbox_state", to="warm", timeout=60)

@@ -618,6 +618,68 @@ static void a_session_goes_to_another_kernel(void **state)
 
 #define MANY 1000
 
+static void a_key_makes_one_kernel(void **state)
+{
+    struct fixture *f = *state;
+    static const char key[] = "Idempotency-Key: k1", bad[] = "Idempotency-Key: a b";
+    char id[ID_UUID_SIZE];
+    const struct ask q = {"POST", KERNELS, "a", key, "{\"env\":{\"A\":\"1\"}}"};
+    start(&f->a[0], &q);
+    start(&f->a[1], &q); /* at once */
+    assert_true(fake_run_until(f->loop, all_done, f));
+    expect(&f->a[0], 201, NULL);
+    expect(&f->a[1], 201, NULL);
+    assert_string_equal(text(&f->a[0], "id"), text(&f->a[1], "id"));
+    snprintf(id, sizeof(id), "%s", text(&f->a[0], "id"));
+    struct answer *a = ask(f, "POST", KERNELS, "a", key, "{\"env\": {\"A\": \"1\"}}");
+    expect(a, 201, NULL);
+    assert_string_equal(text(a, "id"), id);
+    assert_string_equal(a->location, below(KERNELS "/%s", id));
+    expect(ask(f, "POST", KERNELS, "a", key, "{\"env\":{\"A\":\"2\"}}"), 409, "conflict");
+    expect(ask(f, "POST", KERNELS, "a", key, "{\"path\":\"p\"}"), 409, "conflict");
+    expect(ask(f, "POST", KERNELS, "a", bad, NULL), 400, "invalid");
+    assert_int_equal(fake_running(f->backend), 1);
+    /* Keys are a caller's and a path's. */
+    expect(ask(f, "POST", KERNELS, "b", key, "{\"env\":{\"A\":\"2\"}}"), 201, NULL);
+    expect(ask(f, "POST", "/api/sandboxes", "a", key, NULL), 201, NULL);
+    assert_int_equal(fake_running(f->backend), 3);
+    /* It ends with its sandbox. */
+    expect(ask(f, "DELETE", below(KERNELS "/%s", id), "a", NULL, NULL), 204, NULL);
+    a = ask(f, "POST", KERNELS, "a", key, NULL);
+    expect(a, 201, NULL);
+    assert_string_not_equal(text(a, "id"), id);
+}
+
+static void a_key_makes_one_session(void **state)
+{
+    struct fixture *f = *state;
+    static const char key[] = "Idempotency-Key: k1", bad[] = "Idempotency-Key: a b";
+    static const char body[] = "{\"path\":\"p\",\"type\":\"notebook\"}";
+    static const char other[] = "{\"path\":\"q\",\"type\":\"notebook\"}";
+    char sid[ID_UUID_SIZE];
+    struct ask q = {"POST", SESSIONS, "a", key, body};
+    start(&f->a[0], &q);
+    q.body = other;
+    start(&f->a[1], &q); /* at once */
+    assert_true(fake_run_until(f->loop, all_done, f));
+    expect(&f->a[0], 201, NULL);
+    expect(&f->a[1], 409, "conflict");
+    snprintf(sid, sizeof(sid), "%s", text(&f->a[0], "id"));
+    struct answer *a = ask(f, "POST", SESSIONS, "a", key, body);
+    expect(a, 201, NULL);
+    assert_string_equal(text(a, "id"), sid);
+    expect(ask(f, "POST", SESSIONS, "a", key, other), 409, "conflict");
+    expect(ask(f, "POST", SESSIONS, "a", bad, body), 400, "invalid");
+    /* It was renamed: the repeated request makes no second sandbox. */
+    expect(ask(f, "PATCH", below(SESSIONS "/%s", sid), "a", NULL, "{\"path\":\"r\"}"), 200, NULL);
+    expect(ask(f, "POST", SESSIONS, "a", key, body), 201, NULL);
+    assert_int_equal(fake_running(f->backend), 1);
+    expect(ask(f, "POST", SESSIONS, "b", key, other), 201, NULL);
+    assert_int_equal(fake_running(f->backend), 2);
+    expect(ask(f, "DELETE", below(SESSIONS "/%s", sid), "a", NULL, NULL), 204, NULL);
+    expect(ask(f, "POST", SESSIONS, "a", key, other), 201, NULL);
+}
+
 #define STORM       600 /* on a stack of STORM_STACK: one frame a waiter would not fit */
 #define STORM_STACK KIB(1024)
 #define STORM_BATCH 8
@@ -748,6 +810,8 @@ int main(void)
         TEST(a_silent_runners_sessions_are_its_labels),
         TEST(a_session_gets_a_new_kernel),
         TEST(a_session_goes_to_another_kernel),
+        TEST(a_key_makes_one_kernel),
+        TEST(a_key_makes_one_session),
         TEST(many_waiters_that_fail_do_not_grow_the_stack),
         TEST(a_thousand_sandboxes),
     };

@@ -23,6 +23,13 @@ struct create_keys *create_keys_free(struct create_keys *k); /* NULL ok */
  */
 int create_key_use(struct create_key **ret, struct create_keys *k, const char *owner,
                    const char *key, const struct sandbox_spec *spec, struct err *err);
+/*
+ * A key of another door than POST /api/sandboxes, whose keys have no blank: the same key there is
+ * another. NULL gives NULL; the caller frees.
+ */
+char *create_key_scoped(const char *door, const char *key);
+/* Where a sandbox says less than the request for it did: keeps the request's hash as a label. */
+void create_key_keep_request(struct sandbox_spec *spec, const json_t *body);
 /* The sandbox is there (or still being made without us: id NULL). */
 void create_key_made(struct create_key *c, const char *sandbox_id);
 /* It could not be made. */

@@ -4,7 +4,7 @@
  * its sandbox; one whose creation went on unobserved is looked up again when it matters, and is
  * swept when there are very many.
  */
-#include "controller/routes/create_keys.h"
+#include "controller/pool/create_keys.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,8 @@
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
 
-#define SWEEP_ABOVE 1024
+#define SWEEP_ABOVE   1024
+#define REQUEST_LABEL "caesarion.request"
 
 struct create_key {
     struct create_keys *keys;
@@ -75,6 +76,19 @@ static void hash_spec(const struct sandbox_spec *s, char out[CRYPTO_HEX_SIZE])
     crypto_sha256_hex(text ? text : "", text ? strlen(text) : 0, out);
 }
 
+char *create_key_scoped(const char *door, const char *key)
+{
+    return key ? mem_printf("%s %s", door, key) : NULL;
+}
+
+void create_key_keep_request(struct sandbox_spec *spec, const json_t *body)
+{
+    _cleanup_(mem_free_secretp) char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+    char hash[CRYPTO_HEX_SIZE];
+    crypto_sha256_hex(text, strlen(text), hash);
+    json_object_set_new(spec->labels, REQUEST_LABEL, json_string(hash));
+}
+
 /* As far as a sandbox says what it was made of. */
 static bool is_same(const struct sandbox *sb, const struct sandbox_spec *s)
 {
@@ -116,11 +130,11 @@ int create_key_use(struct create_key **ret, struct create_keys *k, const char *o
     hash_spec(spec, hash);
     sweep(k);
     HASH_FIND_STR(k->by_name, name, c);
-    bool other =
-        c ? (sb || c->pending > 0) && strcmp(c->hash, hash) != 0 : sb && !is_same(sb, spec);
+    bool lives = sb || (c && (c->pending > 0 || c->watch.sandbox));
+    bool other = c ? lives && strcmp(c->hash, hash) != 0 : sb && !is_same(sb, spec);
     if (other)
         return err_set(err, ERR_CONFLICT,
-                       "this Idempotency-Key was used before, for a sandbox with other settings");
+                       "this Idempotency-Key was used before, with another request");
     if (!c) {
         c = MEM_NEW(struct create_key);
         c->keys = k;
