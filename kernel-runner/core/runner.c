@@ -318,6 +318,13 @@ json_t *runner_sandbox_json(struct runner *r, bool with_kernel)
 
 /* ---- construction ---- */
 
+/* Budget and logs, each below its ceiling. */
+static uint64_t held_bytes(void *ctx)
+{
+    const struct runner *r = ctx;
+    return r->budget.used_bytes + (r->execs ? exec_store_logs(r->execs)->memory_bytes : 0);
+}
+
 static int start(struct runner *r, struct err *err)
 {
     const struct runner_cfg *cfg = &r->cfg;
@@ -329,7 +336,9 @@ static int start(struct runner *r, struct err *err)
                                      .jupyter = r->jupyter,
                                      .kernel = &r->cfg.kernel,
                                      .memory_bytes = cfg->memory_bytes,
-                                     .cgroup = cfg->cgroup};
+                                     .cgroup = cfg->cgroup,
+                                     .held = held_bytes,
+                                     .held_ctx = r};
     memcpy(table.sandbox_id, cfg->id, sizeof(table.sandbox_id));
     e = kernel_table_new(&r->kernels, &table, err);
     if (e < 0)

@@ -19,6 +19,12 @@ struct kernel_table {
 
 /* ---- for the watchdog ---- */
 
+static uint64_t known(void *ctx)
+{
+    const struct kernel_table *t = ctx;
+    return t->cfg.held(t->cfg.held_ctx);
+}
+
 static bool any_busy(void *ctx)
 {
     const struct kernel_table *t = ctx;
@@ -65,7 +71,8 @@ void kernel_table_hurry(struct kernel_table *t)
 
 static struct mem_watch *watch_new(struct kernel_table *t)
 {
-    struct mem_watch_cfg cfg = {.loop = t->cfg.loop,
+    struct mem_watch_cfg cfg = {.known = t->cfg.held ? known : NULL,
+                                .loop = t->cfg.loop,
                                 .cgroup = t->cfg.cgroup,
                                 .limit_bytes = t->cfg.memory_bytes,
                                 .is_init = t->cfg.kernel->is_init,

@@ -16,6 +16,8 @@ struct kernel_table_cfg {
     char sandbox_id[ID_SANDBOX_SIZE]; /* kernel ids derive from it */
     uint64_t memory_bytes;            /* 0: no watchdog */
     const struct mem_cgroup *cgroup;  /* what counts memory; NULL: the watchdog does */
+    uint64_t (*held)(void *ctx);      /* what the program holds for callers; NULL: nothing */
+    void *held_ctx;
 };
 
 int kernel_table_new(struct kernel_table **ret, const struct kernel_table_cfg *cfg,

@@ -79,14 +79,15 @@ static void rest(struct mem_watch *w)
     loop_timer_start(w->timer, w->beat_ms, 0);
 }
 
-/* What the kernels made this process hold. */
-static uint64_t own_bytes(void)
+/* What the kernels made this process hold, against its rules. */
+static uint64_t own_bytes(const struct mem_watch *w)
 {
-    if (proc_own_bytes() <= OWN_BYTES)
+    uint64_t fair = OWN_BYTES + (w->cfg.known ? w->cfg.known(w->cfg.ctx) : 0);
+    if (proc_own_bytes() <= fair)
         return 0;
     malloc_trim(0);
     uint64_t own = proc_own_bytes();
-    return own > OWN_BYTES ? own - OWN_BYTES : 0;
+    return own > fair ? own - fair : 0;
 }
 
 /* ---- with a cgroup ---- */
@@ -186,7 +187,7 @@ static void start_look(struct mem_watch *w, uint64_t bytes, uint64_t own)
 static void judge(struct mem_watch *w)
 {
     struct mem_root roots[LIMIT_KERNELS];
-    uint64_t own = own_bytes();
+    uint64_t own = own_bytes(w);
     if (!w->cfg.cgroup) {
         start_look(w, 0, own);
         return;
@@ -223,7 +224,7 @@ static bool is_settled(struct mem_watch *w)
     int64_t now = loop_now_ms(w->cfg.loop);
     if (now >= w->settled_at_ms)
         return true;
-    uint64_t own = own_bytes();
+    uint64_t own = own_bytes(w);
     if (own > 0 || !is_replaced(w))
         return false;
     if (w->cfg.cgroup && held_bytes(w, own) <= w->cfg.limit_bytes)

@@ -35,6 +35,8 @@ struct mem_watch_cfg {
     bool is_init;
     const char *files[4]; /* folders whose file systems do not count; ended by NULL */
     bool (*busy)(void *ctx);
+    /* What this process holds by its own rules, within their ceilings: no kernel dies for it. */
+    uint64_t (*known)(void *ctx); /* NULL: nothing */
     size_t (*roots)(void *ctx, struct mem_root *out, size_t max);
     /* Kills the kernel if it is still of that generation; false: it is not. */
     bool (*kill)(void *ctx, const struct mem_root *whom, uint64_t bytes);

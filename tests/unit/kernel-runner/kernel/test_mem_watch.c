@@ -36,7 +36,13 @@ struct bed {
     uint64_t bytes;
     unsigned kills;
     bool refuse;
+    uint64_t known;
 };
+
+static uint64_t known(void *ctx)
+{
+    return ((struct bed *)ctx)->known;
+}
 
 static bool busy(void *ctx)
 {
@@ -86,8 +92,12 @@ static pid_t child_that_holds(size_t bytes)
 
 static void begin(struct bed *b, uint64_t limit)
 {
-    struct mem_watch_cfg cfg = {
-        .limit_bytes = limit, .busy = busy, .roots = roots, .kill = on_kill, .ctx = b};
+    struct mem_watch_cfg cfg = {.limit_bytes = limit,
+                                .busy = busy,
+                                .roots = roots,
+                                .kill = on_kill,
+                                .ctx = b,
+                                .known = known};
     assert_int_equal(loop_new(&b->loop, NULL), 0);
     cfg.loop = b->loop;
     b->watch = mem_watch_new(&cfg);
@@ -163,6 +173,25 @@ static void watch_leaves_alone_what_fits(void **state)
     end(&b);
 }
 
+/* What this process holds of its own accord is not the kernel's; what is beyond that is. */
+static void watch_kills_nobody_for_what_is_held_by_the_rules(void **state)
+{
+    enum { HELD = 800 << 20 };
+    struct bed b = {.n_roots = 1, .known = HELD};
+    b.roots[0] = (struct mem_root){.id = "one", .generation = 1, .pid = child_that_holds(0)};
+    char *p =
+        mmap(NULL, HELD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    assert_true(p != MAP_FAILED);
+    begin(&b, 200 << 20);
+    run(&b, 500);
+    assert_int_equal(b.kills, 0);
+    b.known = 0;
+    run(&b, 20000);
+    assert_int_equal(b.kills, 1);
+    munmap(p, HELD);
+    end(&b);
+}
+
 /* Freed in the middle of a look: no callback comes, nothing leaks. */
 static void watch_freed_while_it_looks(void **state)
 {
@@ -185,6 +214,7 @@ int main(void)
         cmocka_unit_test(watch_looks_again_after_a_stale_verdict),
         cmocka_unit_test(watch_kills_once_until_it_is_gone),
         cmocka_unit_test(watch_leaves_alone_what_fits),
+        cmocka_unit_test(watch_kills_nobody_for_what_is_held_by_the_rules),
         cmocka_unit_test(watch_freed_while_it_looks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
