@@ -78,7 +78,7 @@ static char *request_post(const char *path, const char *accept, const char *code
     const char *token = getenv("BENCH_TOKEN");
     char *body = measure_code(code), *out = NULL;
     if (asprintf(&out,
-                 "POST %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %s\r\nAccept: %s\r\n"
+                 "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nAccept: %s\r\n"
                  "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s}",
                  path, token ? token : "", accept, strlen(body) + 1, body) < 0)
         measure_die("out of memory");
@@ -90,8 +90,8 @@ static char *request_get(const char *path)
 {
     const char *token = getenv("BENCH_TOKEN");
     char *out = NULL;
-    if (asprintf(&out, "GET %s HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer %s\r\n\r\n", path,
-                 token ? token : "") < 0)
+    if (asprintf(&out, "GET %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n",
+                 path, token ? token : "") < 0)
         measure_die("out of memory");
     return out;
 }

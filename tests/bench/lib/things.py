@@ -505,7 +505,7 @@ class Runner:
         self.serving_s = time.perf_counter() - start
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(self.socket)
-            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n")
+            s.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             if not s.recv(4096).startswith(b"HTTP/1.1 200"):
                 self._stack.close()
                 raise Failure("the runner is not healthy")
