@@ -370,8 +370,11 @@ static void set_body(struct httpc_call *call, const struct httpc_request *req)
  */
 static bool goes_once(const struct httpc_request *req)
 {
-    return req->send_streams || (!req->repeatable && (strcmp(req->method, "POST") == 0 ||
-                                                      strcmp(req->method, "PATCH") == 0));
+    static const char *const acting[] = {"POST", "PATCH", "DELETE"};
+    bool acts = false;
+    for (size_t i = 0; i < ARRAY_LEN(acting); i++)
+        acts = acts || strcmp(req->method, acting[i]) == 0;
+    return req->send_streams || (acts && !req->repeatable);
 }
 
 static void set_options(struct httpc_call *call, const struct httpc_request *req)

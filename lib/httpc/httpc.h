@@ -60,7 +60,7 @@ struct httpc_request {
     int64_t send_length; /* with on_send: Content-Length, -1 = chunked */
     bool send_streams;   /* true: the body comes by on_send */
     /*
-     * A POST or PATCH that may reach the server twice. Others, and streamed bodies, get a
+     * A POST, PATCH or DELETE that may reach the server twice. Others, and streamed bodies, get a
      * connection of their own: on a kept one that the server closes meanwhile libcurl would send
      * the request again, although the server may have acted on it.
      */

@@ -858,7 +858,7 @@ static void close_after_acting(struct peer *p)
 
 static void what_is_not_repeatable_goes_once(void **state)
 {
-    static const char *const methods[] = {"POST", "PATCH"};
+    static const char *const methods[] = {"POST", "PATCH", "DELETE"};
     struct fixture *f = *state;
     serve(f, close_after_acting);
     struct httpc_request req = get(f);
