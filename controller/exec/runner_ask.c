@@ -18,13 +18,12 @@
 #include <string.h>
 #include <strings.h>
 
+#include "controller/exec/runner_ask_internal.h"
 #include "controller/sandbox/runner_client.h"
-#include "controller/sandbox/sandbox.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/parse.h"
 #include "lib/httpc/httpc.h"
-#include "lib/loop/loop.h"
 
 #define HOLD_MAX    KIB(64)
 #define HEAD_MAX    KIB(32) /* of an answer's other headers; the client's own ceiling is lower */
@@ -35,56 +34,6 @@
 #define ATTACH_MS   5000  /* for the head of a stream that is attached to again */
 #define SILENCE_MS  60000 /* of a stream; its runner says something every 15 s */
 #define DRAIN_MS    2000  /* a runner that is gone, but whose connection stays silent */
-
-struct answer {
-    int status;
-    char *type;
-    int64_t length;
-    struct buf headers; /* name NUL value NUL … */
-};
-
-struct runner_ask {
-    struct loop *loop;
-    struct httpc *http;
-    const struct runner_ask_consumer *consumer;
-    void *ctx;
-    enum runner_ask_state state;
-    struct sandbox_watch watch;
-    struct err gone; /* what it said; ERR_OK: the sandbox lives */
-    struct err why;  /* of the last break; at the end, what the reader is told */
-    struct httpc_call *call;
-    struct loop_timer
-        *timer; /* until a head, of a wait, of a stream's silence, of its last words */
-    struct loop_post tell;
-    bool *freed; /* of who is inside the reader's callbacks */
-
-    /* the question */
-    char *method, *base, *target, *unix_path, *auth;
-    const char **headers; /* auth, then those given, ended by NULL; the strings are ours */
-    const char *body;
-    size_t body_len;
-    ssize_t (*send)(void *ctx, char *out, size_t max);
-    int64_t send_length;
-    enum runner_ask_again again;
-    char execution_id[ID_EXEC_MAX + 1];
-    int64_t deadline_ms, patience_ms;
-    bool sent_some; /* of `send` */
-
-    /* its attempts */
-    unsigned times;
-    bool reached;     /* a connection came about once */
-    int64_t sent_ms;  /* the last of them */
-    int64_t broke_ms; /* since when it is broken, without an event in between; 0: it is not */
-    int64_t wait_ms;
-    int64_t heard_ms;
-    bool recv_paused;
-
-    /* the answer: `first` is the reader's once `has_head`, later heads are only looked at */
-    struct answer first, later;
-    bool has_head, told_head, told_over;
-    struct stream_tail tail;
-    enum runner_ask_end end;
-};
 
 /* ---- heads ---- */
 
@@ -496,91 +445,6 @@ static void on_tell(void *ctx)
     }
     if (!freed)
         a->freed = NULL;
-}
-
-static void ask_for_more(struct runner_ask *a)
-{
-    if (a->recv_paused && a->call && stream_tail_wants_more(&a->tail)) {
-        a->recv_paused = false;
-        httpc_resume_recv(a->call);
-    }
-}
-
-ssize_t runner_ask_read(struct runner_ask *a, char *out, size_t max)
-{
-    size_t n = stream_tail_pull(&a->tail, out, max);
-    ask_for_more(a);
-    if (n > 0 || a->state != RUNNER_ASK_OVER)
-        return (ssize_t)n;
-    if (a->end == RUNNER_ASK_ENDED || (a->end == RUNNER_ASK_LOST && a->tail.format != STREAM_RAW))
-        return RUNNER_ASK_READ_END;
-    return RUNNER_ASK_READ_CUT;
-}
-
-char *runner_ask_take(struct runner_ask *a, size_t *ret_len)
-{
-    *ret_len = a->tail.buf.len;
-    char *bytes = buf_take(&a->tail.buf);
-    stream_tail_end(&a->tail);
-    return bytes;
-}
-
-bool runner_ask_event(struct runner_ask *a, struct stream_event *ret)
-{
-    return stream_tail_event(&a->tail, ret);
-}
-
-void runner_ask_took(struct runner_ask *a, const struct stream_event *e)
-{
-    stream_tail_took(&a->tail, e);
-    ask_for_more(a);
-}
-
-int runner_ask_status(const struct runner_ask *a)
-{
-    return a->first.status;
-}
-
-const char *runner_ask_type(const struct runner_ask *a)
-{
-    return a->first.type;
-}
-
-int64_t runner_ask_length(const struct runner_ask *a)
-{
-    return a->first.length;
-}
-
-bool runner_ask_is_whole(const struct runner_ask *a)
-{
-    return a->state == RUNNER_ASK_OVER && a->end == RUNNER_ASK_ENDED;
-}
-
-enum stream_format runner_ask_format(const struct runner_ask *a)
-{
-    return a->tail.format;
-}
-
-bool runner_ask_header(const struct runner_ask *a, size_t *at, struct slice *name,
-                       struct slice *value)
-{
-    const struct buf *b = &a->first.headers;
-    if (*at >= b->len)
-        return false;
-    *name = slice_str(b->ptr + *at);
-    *value = slice_str(name->ptr + name->len + 1);
-    *at += name->len + value->len + 2;
-    return true;
-}
-
-bool runner_ask_is_open(const struct runner_ask *a)
-{
-    return a->state != RUNNER_ASK_OVER && !a->tail.done && !a->gone.code;
-}
-
-unsigned runner_ask_times(const struct runner_ask *a)
-{
-    return a->times;
 }
 
 void runner_ask_send_more(struct runner_ask *a)
