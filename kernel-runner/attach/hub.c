@@ -322,6 +322,7 @@ struct hub *hub_free(struct hub *h)
     loop_timer_free(h->expiry);
     loop_timer_free(h->watch);
     loop_defer_free(h->trimmer);
+    loop_post_cancel(&h->room);
     free(h);
     return NULL;
 }

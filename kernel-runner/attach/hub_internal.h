@@ -36,6 +36,7 @@ struct hub {
     struct loop_timer *expiry;  /* of detached sessions */
     struct loop_timer *watch;   /* while something is unanswered: does the kernel still owe it? */
     struct loop_defer *trimmer; /* after acknowledgements */
+    struct loop_post room;      /* a request is over: others may go on */
     uint64_t probe_order;
     uint64_t recent[HUB_RECENT]; /* ring of digests */
     size_t n_recent;

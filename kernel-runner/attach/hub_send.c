@@ -125,7 +125,7 @@ void hub_fail(struct hub *h, struct hub_request *r, const char *ename, const cha
     hub_request_over(h, r);
 }
 
-static void on_room(struct hub *h)
+static void tell_room(struct hub *h)
 {
     struct hub_session *s, *next;
     h->n_full = 0;
@@ -138,6 +138,19 @@ static void on_room(struct hub *h)
     }
 }
 
+/*
+ * In a turn of its own: what is sent then may fail, and be over in its turn. Ten thousand that were
+ * held would be as many calls deep.
+ */
+static void on_room(void *ctx)
+{
+    struct hub *h = ctx;
+    if (h->requests.n_held_main)
+        hub_send_held(h);
+    if (h->n_full && hub_requests_have_room(&h->requests))
+        tell_room(h);
+}
+
 void hub_request_over(struct hub *h, struct hub_request *r)
 {
     bool main_shell = r->main_shell;
@@ -145,10 +158,8 @@ void hub_request_over(struct hub *h, struct hub_request *r)
     hub_requests_remove(&h->requests, r);
     if (main_shell)
         exec_queue_foreign_over(h->cfg.queue);
-    if (h->requests.n_held_main)
-        hub_send_held(h);
-    if (h->n_full && hub_requests_have_room(&h->requests))
-        on_room(h);
+    if (h->requests.n_held_main || h->n_full)
+        loop_post(&h->room, h->loop, on_room, h);
 }
 
 /* ---- passing on ---- */

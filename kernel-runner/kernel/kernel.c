@@ -5,30 +5,24 @@
  */
 #include "kernel-runner/kernel/kernel.h"
 
+#include "kernel-runner/kernel/kernel_listeners.h"
 #include "kernel-runner/kernel/kernel_process.h"
+#include "kernel-runner/kernel/kernel_waits.h"
+#include "kernel-runner/kernel/kernel_words.h"
 #include "kernel-runner/kernel/leftovers.h"
 #include "kernel-runner/kernel/proc_table.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
-#include "lib/base/utf8.h"
 #include "lib/crypto/crypto.h"
 
 #include <assert.h>
 #include <signal.h>
 #include <string.h>
-#include <utlist.h>
 
 #define OWN_ID_SIZE 24
 #define OWN_WAIT_MS 5000 /* for our own requests; what waits for them goes on all the same */
-
-struct kernel_wait {
-    struct kernel *kernel;
-    void (*fn)(void *ctx);
-    void *ctx;
-    struct kernel_wait *prev, *next;
-};
 
 /* Clearing what a process left; outlives the kernel when that is freed. */
 struct kernel_clearing {
@@ -46,8 +40,7 @@ struct kernel {
     size_t (*others)(void *ctx, const struct kernel *self, pid_t *out, size_t max);
     bool (*was_oom)(void *ctx);
     void *others_ctx;
-    struct kernel_listener *listeners;
-    struct kernel_listener *told_next; /* where telling goes on, so that listeners may leave */
+    struct kernel_listeners listeners;
     char own_id[OWN_ID_SIZE];
 
     enum kernel_state state;
@@ -72,7 +65,7 @@ struct kernel {
     struct loop_timer *own_timer;
     struct loop_timer *exit_timer; /* kernel_expect_exit() */
     struct loop_defer *settled;
-    struct kernel_wait *waits;
+    struct kernel_waits waits;
 };
 
 static void move(struct kernel *k, enum kernel_event ev)
@@ -99,57 +92,25 @@ static bool is_settled(const struct kernel *k)
     return k->state == KERNEL_DEAD || (kernel_state_live(k->state) && k->own_pending == 0);
 }
 
-static void end_wait(struct kernel *k)
-{
-    struct kernel_wait *w = k->waits;
-    DL_DELETE(k->waits, w);
-    void (*fn)(void *) = w->fn;
-    void *fn_ctx = w->ctx;
-    free(w);
-    fn(fn_ctx);
-}
-
 static void tell_settled(void *ctx)
 {
     struct kernel *k = ctx;
-    while (k->waits && is_settled(k))
-        end_wait(k);
+    if (is_settled(k))
+        kernel_waits_end(&k->waits);
 }
 
 struct kernel_wait *kernel_wait_settled(struct kernel *k, void (*fn)(void *ctx), void *ctx)
 {
-    struct kernel_wait *w = MEM_NEW(struct kernel_wait);
-    *w = (struct kernel_wait){.kernel = k, .fn = fn, .ctx = ctx};
-    DL_APPEND(k->waits, w);
     loop_defer_post(k->settled);
-    return w;
-}
-
-void kernel_wait_cancel(struct kernel_wait *w)
-{
-    DL_DELETE(w->kernel->waits, w);
-    free(w);
+    return kernel_waits_add(&k->waits, k->loop, fn, ctx);
 }
 
 /* ---- messages ---- */
 
-/* Introspection does not make a kernel busy: Jupyter Server's list of what it does not track. */
-static bool is_tracked(const char *request_type)
-{
-    static const char *const untracked[] = {
-        "kernel_info_request", "comm_info_request", "shutdown_request",
-        "interrupt_request",   "debug_request",     "input_request",
-    };
-    for (size_t i = 0; i < ARRAY_LEN(untracked); i++)
-        if (strcmp(request_type, untracked[i]) == 0)
-            return false;
-    return request_type[0] != '\0';
-}
-
 static void note_status(struct kernel *k, const struct jp_msg *msg)
 {
     struct slice state = jsonx_find(msg->content, "execution_state");
-    if (!is_tracked(msg->parent_type) || !kernel_state_live(k->state))
+    if (!kernel_state_follows(msg->parent_type) || !kernel_state_live(k->state))
         return;
     if (slice_eq_str(state, "\"busy\""))
         move(k, KERNEL_EV_BUSY);
@@ -170,48 +131,6 @@ static void own_over(void *ctx)
     loop_defer_post(k->settled);
 }
 
-/* Calls the event of each listener; `fn` picks and calls it. A listener may leave meanwhile. */
-static void tell(struct kernel *k, void (*fn)(const struct kernel_events *e, const void *arg),
-                 const void *arg)
-{
-    struct kernel_listener *outer = k->told_next;
-    for (struct kernel_listener *l = k->listeners; l; l = k->told_next) {
-        k->told_next = l->next;
-        fn(&l->events, arg);
-    }
-    k->told_next = outer;
-}
-
-static void tell_msg(const struct kernel_events *e, const void *msg)
-{
-    if (e->on_msg)
-        e->on_msg(e->ctx, msg);
-}
-
-static void tell_ready(const struct kernel_events *e, const void *arg)
-{
-    if (e->on_ready)
-        e->on_ready(e->ctx);
-}
-
-static void tell_down(const struct kernel_events *e, const void *death)
-{
-    if (e->on_down)
-        e->on_down(e->ctx, death);
-}
-
-static void tell_probed(const struct kernel_events *e, const void *arg)
-{
-    if (e->on_probed)
-        e->on_probed(e->ctx);
-}
-
-static void tell_gone(const struct kernel_events *e, const void *arg)
-{
-    if (e->on_gone)
-        e->on_gone(e->ctx);
-}
-
 /* An answer to a request of ours. */
 static void on_own_msg(struct kernel *k, const struct jp_msg *msg)
 {
@@ -219,7 +138,7 @@ static void on_own_msg(struct kernel *k, const struct jp_msg *msg)
         own_over(k);
     if (msg->kind == JP_KERNEL_INFO_REPLY && k->probing) {
         k->probing = false;
-        tell(k, tell_probed, NULL);
+        kernel_tell_probed(&k->listeners);
     }
 }
 
@@ -235,7 +154,7 @@ static void on_proc_msg(void *ctx, const struct jp_msg *msg)
         note_status(k, msg);
     if (msg->kind == JP_EXECUTE_INPUT || msg->kind == JP_EXECUTE_REPLY)
         note_count(k, msg);
-    tell(k, tell_msg, msg);
+    kernel_tell_msg(&k->listeners, msg);
 }
 
 /* ---- our own requests ---- */
@@ -307,31 +226,11 @@ static void env_vector_free(char **v)
     free(v);
 }
 
-/* Whatever bytes a process says become text of the same length. */
-static void set_words(struct kernel *k, const char *words)
+/* Why the process is down, where it was never up: how it ended when it did not say. */
+static void set_words(struct kernel *k, const struct loop_exit *exit)
 {
     free(k->words);
-    k->words = mem_dup_str(words);
-    for (char *p = k->words, *end = p + strlen(p); p < end;) {
-        size_t n = utf8_char_len(p, (size_t)(end - p));
-        if (n == 0)
-            *p = '?';
-        p += MAX(n, 1U);
-    }
-}
-
-/* Why the process is down, where it was never up: how it ended when it did not say. */
-static void keep_words(struct kernel *k, const struct loop_exit *exit)
-{
-    const char *words = kernel_proc_words(k->proc);
-    if (words[0] || k->ever_ready || !exit->known) {
-        set_words(k, words);
-        return;
-    }
-    _cleanup_(freep) char *how =
-        exit->signal ? mem_printf("(it said nothing and was killed by signal %d)", exit->signal)
-                     : mem_printf("(it said nothing and ended with status %d)", exit->exit_code);
-    set_words(k, how);
+    k->words = kernel_words_of(kernel_proc_words(k->proc), k->ever_ready, exit);
 }
 
 /* Starts a process; when that cannot even be tried, the kernel is dead with the reason. */
@@ -352,7 +251,8 @@ static bool spawn(struct kernel *k)
     env_vector_free(env);
     if (r == 0)
         return true;
-    set_words(k, err.text);
+    free(k->words);
+    k->words = kernel_words_clean(err.text);
     log_event(LOG_ERROR, "kernel_start_failed", "kernel", k->id, "error", err.text, NULL);
     return false;
 }
@@ -366,7 +266,7 @@ static void on_proc_ready(void *ctx)
     move(k, KERNEL_EV_READY);
     /* The first cell of a process costs IPython 10 ms of imports: ours is the first. */
     send_own(k, "first", "None", /* silent= */ false);
-    tell(k, tell_ready, NULL);
+    kernel_tell_ready(&k->listeners);
 }
 
 static bool too_many_deaths(struct kernel *k)
@@ -409,7 +309,7 @@ static void after_process(struct kernel *k)
     k->ended = k->final;
     k->oom = k->wanted_stop = k->final = false;
     next_process(k, give_up);
-    tell(k, tell_down, &death);
+    kernel_tell_down(&k->listeners, &death);
 }
 
 static void clearing_run(void *ctx)
@@ -460,23 +360,10 @@ static void on_proc_ended(void *ctx, const struct loop_exit *exit)
                                      .exit_code = exit->exit_code,
                                      .generation = k->generation};
     if (!k->death.wanted)
-        keep_words(k, exit);
+        set_words(k, exit);
     size_t n_others = sweep(k, kernel_proc_pid(k->proc));
     if (!start_clearing(k, n_others))
         after_process(k);
-}
-
-void kernel_death_describe(const struct kernel_death *d, char out[KERNEL_DEATH_SIZE])
-{
-    const char *abbreviation = d->signal ? sigabbrev_np(d->signal) : NULL;
-    if (d->oom)
-        snprintf(out, KERNEL_DEATH_SIZE,
-                 "the kernel was killed: the sandbox's memory limit was passed");
-    else if (d->signal)
-        snprintf(out, KERNEL_DEATH_SIZE, "the kernel process was ended by signal %d (SIG%s)",
-                 d->signal, abbreviation ? abbreviation : "?");
-    else
-        snprintf(out, KERNEL_DEATH_SIZE, "the kernel process exited with code %d", d->exit_code);
 }
 
 static void stop(struct kernel *k)
@@ -619,15 +506,14 @@ struct kernel *kernel_free(struct kernel *k)
 {
     if (!k)
         return NULL;
-    tell(k, tell_gone, NULL);
+    kernel_tell_gone(&k->listeners);
     pid_t pid = k->proc ? kernel_proc_pid(k->proc) : 0;
     if (k->clearing)
         k->clearing->kernel = NULL;
     kernel_proc_free(k->proc);
     if (pid)
         sweep(k, pid);
-    while (k->waits)
-        end_wait(k);
+    kernel_waits_end(&k->waits);
     loop_defer_free(k->settled);
     loop_timer_free(k->own_timer);
     loop_timer_free(k->exit_timer);
@@ -640,14 +526,12 @@ struct kernel *kernel_free(struct kernel *k)
 
 void kernel_listen(struct kernel *k, struct kernel_listener *l)
 {
-    DL_APPEND(k->listeners, l);
+    kernel_listeners_add(&k->listeners, l);
 }
 
 void kernel_unlisten(struct kernel *k, struct kernel_listener *l)
 {
-    if (k->told_next == l)
-        k->told_next = l->next;
-    DL_DELETE(k->listeners, l);
+    kernel_listeners_remove(&k->listeners, l);
 }
 
 const char *kernel_session(const struct kernel *k)

@@ -3,6 +3,8 @@
 
 #include "lib/base/macros.h"
 
+#include <string.h>
+
 static const struct {
     enum kernel_state from;
     enum kernel_event ev;
@@ -60,4 +62,17 @@ const char *kernel_event_name(enum kernel_event ev)
         [KERNEL_EV_REVIVE] = "revive",
     };
     return names[ev];
+}
+
+/* Jupyter Server's list of what it does not track. */
+bool kernel_state_follows(const char *request_type)
+{
+    static const char *const untracked[] = {
+        "kernel_info_request", "comm_info_request", "shutdown_request",
+        "interrupt_request",   "debug_request",     "input_request",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(untracked); i++)
+        if (strcmp(request_type, untracked[i]) == 0)
+            return false;
+    return request_type[0] != '\0';
 }

@@ -35,6 +35,8 @@ int kernel_state_next(enum kernel_state from, enum kernel_event ev);
 /* As the API says it: "starting", "idle", "busy", "restarting", "dead". */
 const char *kernel_state_name(enum kernel_state s);
 const char *kernel_event_name(enum kernel_event ev);
+/* Does a request of this type make it busy? Introspection does not. */
+bool kernel_state_follows(const char *request_type);
 /* Can it take a request now? */
 static inline bool kernel_state_live(enum kernel_state s)
 {

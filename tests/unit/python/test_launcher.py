@@ -404,6 +404,27 @@ def test_every_cell_is_replied_whatever_stands_in_place_of_stdout(kernel, broken
     assert kernel.text("print('back')") == "back\n"
 
 
+def test_a_withdrawn_request_is_passed_over(kernel):
+    opened = kernel.folder / "opened"
+    kernel.run("effects = []")
+    first = kernel.start("import os, time\nwhile not os.path.exists(%r): time.sleep(0.005)" % str(opened))
+    withdrawn, kept = kernel.start("effects.append('withdrawn')"), kernel.start("effects.append('kept')")
+    for msg_id in (withdrawn, "nobody's"):
+        kernel.client.control_channel.send(
+            kernel.client.session.msg("withdraw_request", {"msg_id": msg_id})
+        )
+    # The control channel works in order: when this is answered, those were read.
+    kernel.client.control_channel.send(kernel.client.session.msg("kernel_info_request"))
+    assert kernel.client.get_control_msg(timeout=LIMIT_S)["msg_type"] == "kernel_info_reply"
+    opened.touch()
+    assert kernel.finish(first)[0]["status"] == "ok"
+    reply, messages = kernel.finish(withdrawn)
+    assert reply == {"status": "aborted"}
+    assert [m["msg_type"] for m in messages] == ["status", "status"]
+    assert kernel.finish(kept)[0]["status"] == "ok"
+    assert kernel.text("print(effects)") == "['kept']\n"
+
+
 def test_closing_every_descriptor_ends_the_kernel(kernel):
     kernel.start("import os; os.closerange(3, 65536)")
     assert kernel.process.wait(LIMIT_S) != 0
