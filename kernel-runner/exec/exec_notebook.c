@@ -303,7 +303,7 @@ static void stop_all(struct exec_notebook *n, enum exec_stop why)
 {
     struct exec *e;
     DL_FOREACH (n->running, e)
-        if (e->stop == EXEC_STOP_NONE)
+        if (e->stop == EXEC_STOP_NONE && (e->rest == EXEC_REST_NONE || why == EXEC_STOP_RESTART))
             e->stop = why;
 }
 
@@ -343,6 +343,15 @@ void exec_notebook_cancel(struct exec_notebook *n, struct exec *e)
 void exec_notebook_cancel_all(struct exec_notebook *n)
 {
     end_all(n, "cancelled", NULL);
+}
+
+bool exec_notebook_is_at_work(const struct exec_notebook *n)
+{
+    const struct exec *e;
+    DL_FOREACH (n->running, e)
+        if (e->rest == EXEC_REST_NONE)
+            return true;
+    return false;
 }
 
 size_t exec_notebook_running(const struct exec_notebook *n)

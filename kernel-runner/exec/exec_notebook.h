@@ -33,4 +33,6 @@ void exec_notebook_interrupted(struct exec_notebook *n);
 void exec_notebook_cancel(struct exec_notebook *n, struct exec *e);
 void exec_notebook_restarted(struct exec_notebook *n); /* a restart is wanted */
 void exec_notebook_cancel_all(struct exec_notebook *n);
+/* One is seen to run, and has answered nothing: an interrupt of this moment is for it. */
+bool exec_notebook_is_at_work(const struct exec_notebook *n);
 size_t exec_notebook_running(const struct exec_notebook *n);

@@ -274,7 +274,7 @@ void exec_queue_interrupt(struct exec_queue *q)
     }
     exec_notebook_interrupted(q->notebook);
     uint64_t at = exec_order_at(&q->order);
-    if (at == UINT64_MAX || exec_notebook_running(q->notebook))
+    if (at == UINT64_MAX || exec_notebook_is_at_work(q->notebook))
         k->ops->interrupt(k->ctx);
     else
         exec_held_keep(&q->held, at);
