@@ -42,11 +42,22 @@ static void only_idle_and_busy_are_live(void **state)
         assert_int_equal(kernel_state_live((enum kernel_state)s), live[s]);
 }
 
+static void introspection_is_no_work(void **state)
+{
+    assert_true(kernel_state_follows("execute_request"));
+    assert_true(kernel_state_follows("comm_msg"));
+    assert_false(kernel_state_follows("kernel_info_request"));
+    assert_false(kernel_state_follows("comm_info_request"));
+    assert_false(kernel_state_follows("interrupt_request"));
+    assert_false(kernel_state_follows(""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair),
         cmocka_unit_test(names_of_the_api),
+        cmocka_unit_test(introspection_is_no_work),
         cmocka_unit_test(only_idle_and_busy_are_live),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
