@@ -3,6 +3,7 @@
 #include "tests/support/kernel_stub.h"
 
 #include "kernel-runner/core/runner.h"
+#include "kernel-runner/kernel/kernel_walls.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@ struct runner_fixture {
     char dir[32], files[40], run[40];
     struct loop *loop;
     struct runner *runner;
+    struct kernel_walls *walls;
     struct loop_timer *watchdog, *beat;
     char expired[40]; /* why the runner's time was over */
     bool quick;       /* an unclaimed one lives 100 ms */
@@ -60,12 +62,14 @@ static inline void runner_fixture_start(struct runner_fixture *f, const char *py
     assert_int_equal(mkdir(f->files, 0700), 0);
     assert_int_equal(mkdir(f->run, 0700), 0);
     assert_int_equal(loop_new(&f->loop, NULL), 0);
+    assert_int_equal(kernel_walls_new(&f->walls, NULL), 0);
     f->watchdog = loop_timer_new(f->loop, fixture_late, f);
     f->beat = loop_timer_new(f->loop, fixture_beat, f);
     struct runner_cfg cfg = {.id = RUNNER_ID,
                              .kernel = {.python = python,
                                         .run_dir = f->run,
                                         .cwd = f->files,
+                                        .walls = f->walls,
                                         .start_timeout_ms = WATCHDOG_MS},
                              .files_dir = f->files,
                              .files_max_bytes = MIB(1),
@@ -105,6 +109,7 @@ static inline int run_code(struct runner_fixture *f, const char *id, const char 
 static inline void runner_fixture_stop(struct runner_fixture *f)
 {
     runner_free(f->runner);
+    kernel_walls_free(f->walls);
     loop_timer_free(f->watchdog);
     loop_timer_free(f->beat);
     loop_free(f->loop); /* the kernels' directories are removed on its pool */

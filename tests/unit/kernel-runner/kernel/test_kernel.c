@@ -2,6 +2,7 @@
 #include "tests/support/kernel_stub.h"
 
 #include "kernel-runner/kernel/kernel.h"
+#include "kernel-runner/kernel/kernel_walls.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,6 +19,7 @@ struct fixture {
     char dir[32];
     struct loop *loop;
     struct jp_context *jupyter;
+    struct kernel_walls *walls;
     struct kernel_cfg cfg;
     struct kernel *kernel;
     struct kernel_listener listener, second;
@@ -155,10 +157,12 @@ static int setup(void **state)
     assert_non_null(mkdtemp(f->dir));
     assert_int_equal(loop_new(&f->loop, NULL), 0);
     assert_int_equal(jp_context_new(&f->jupyter, f->loop, NULL), 0);
+    assert_int_equal(kernel_walls_new(&f->walls, NULL), 0);
     f->watchdog = loop_timer_new(f->loop, on_watchdog, f);
     f->cfg = (struct kernel_cfg){.python = kernel_stub_path(),
                                  .run_dir = f->dir,
                                  .cwd = f->dir,
+                                 .walls = f->walls,
                                  .start_timeout_ms = WATCHDOG_MS};
     *state = f;
     return 0;
@@ -168,6 +172,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     kernel_free(f->kernel);
+    kernel_walls_free(f->walls);
     jp_context_free(f->jupyter);
     loop_timer_free(f->watchdog);
     loop_free(f->loop);
