@@ -75,6 +75,7 @@ static inline void runner_fixture_start(struct runner_fixture *f, const char *py
                              .files_max_bytes = MIB(1),
                              .output_bytes = MIB(1),
                              .total_output_bytes = MIB(4),
+                             .held_bytes = MIB(64),
                              .spill_dir_fd = -1,
                              .exec_timeout_ms = 60000,
                              .idle_timeout_ms = 60000,
