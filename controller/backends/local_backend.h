@@ -23,6 +23,7 @@ struct local_backend {
     struct local_adoption *adoption; /* while an earlier controller's remains are looked at */
     struct local_later *later;       /* answers that may not come before their question returned */
     struct loop_defer *later_defer;
+    bool warned_unbounded;
 };
 
 /* Answers in the next turn; err may be NULL and is copied. */

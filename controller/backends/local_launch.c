@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "controller/backends/local_remount.h"
 #include "lib/base/mem.h"
 
 void local_host_tops(struct local_host *h)
@@ -43,7 +44,9 @@ uint64_t local_shm_bytes(const struct local_host *h)
 
 uint64_t local_files_bytes(const struct local_host *h)
 {
-    return 2 * h->files_bytes + LOCAL_RUN_BYTES;
+    uint64_t inodes = 2 * local_remount_inodes(h->files_bytes) + 2 * LOCAL_INODES_MIN;
+
+    return 2 * h->files_bytes + LOCAL_RUN_BYTES + inodes * KIB(1);
 }
 
 void local_host_done(struct local_host *h)

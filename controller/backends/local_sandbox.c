@@ -25,6 +25,7 @@
 
 #include "controller/backends/local_clearing.h"
 #include "controller/backends/local_hint.h"
+#include "controller/backends/local_remount.h"
 #include "lib/base/cleanup.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
@@ -86,6 +87,7 @@ static void sandbox_free(struct local_sandbox *sb)
     drop_start(sb);
     loop_child_free(sb->monitor);
     loop_child_free(sb->runner);
+    loop_child_free(sb->bounding);
     loop_timer_free(sb->timer);
     local_clearing_forget(sb->clearing);
     LL_FOREACH_SAFE (sb->waiters, w, next)
@@ -125,6 +127,8 @@ static bool is_ready_held(const struct local_sandbox *sb)
 
 static void kill_all(struct local_sandbox *sb)
 {
+    if (is_alive(sb->bounding))
+        loop_child_kill(sb->bounding, SIGKILL);
     if (is_alive(sb->runner)) {
         /* Our child is not reaped as long as it counts as alive: the group is still its own. */
         if (sb->is_ours && !sb->meta.isolated)
@@ -140,7 +144,8 @@ static void kill_all(struct local_sandbox *sb)
 
 static bool is_gone(const struct local_sandbox *sb)
 {
-    return !is_alive(sb->runner) && !is_alive(sb->monitor) && sb->ready_fd < 0;
+    return !is_alive(sb->runner) && !is_alive(sb->monitor) && !is_alive(sb->bounding) &&
+           sb->ready_fd < 0;
 }
 
 static void arm_timer(struct local_sandbox *sb)
@@ -397,10 +402,63 @@ static int identify(struct local_sandbox *sb, struct err *err)
                                 sb, err);
 }
 
+/* STARTING → RUNNING. */
+static void begin(struct local_sandbox *sb)
+{
+    struct sandbox_endpoint ep;
+
+    loop_timer_stop(sb->timer);
+    sb->state = LOCAL_RUNNING;
+    local_sandbox_endpoint(sb, &ep);
+    sandbox_backend_created_fn created = TAKE_PTR(sb->created);
+    created(sb->created_ctx, &ep, NULL);
+}
+
+static void on_bounded(void *ctx, const struct loop_exit *how)
+{
+    struct local_sandbox *sb = ctx;
+    struct err err = {0};
+
+    if (sb->state != LOCAL_STARTING) {
+        check_gone(sb);
+        return;
+    }
+    int r = local_remount_result(how->exit_code, how->signal, &err);
+    if (r < 0) {
+        sb->fail = err;
+        end(sb, 0, GIVE_UP_MS);
+        return;
+    }
+    if (r == LOCAL_REMOUNT_NONE && !sb->backend->warned_unbounded) {
+        sb->backend->warned_unbounded = true;
+        log_event(LOG_WARN, "sandbox_files_unbounded", "reason", err.text, "detail",
+                  "the number of files in a sandbox and of its terminals has no limit of its own",
+                  NULL);
+    }
+    begin(sb);
+}
+
+/* The last step of a start: nobody has the sandbox yet. */
+static int bound(struct local_sandbox *sb, struct err *err)
+{
+    struct local_backend *b = sb->backend;
+    pid_t pid;
+
+    int r = local_remount_start(loop_child_pid(sb->runner), b->host.files_bytes, &pid, err);
+    if (r < 0)
+        return r;
+    r = loop_child_new(&sb->bounding, b->loop, pid, on_bounded, sb, err);
+    if (r < 0) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    return r;
+}
+
 static void on_ready(void *ctx, int events)
 {
     struct local_sandbox *sb = ctx;
-    struct sandbox_endpoint ep;
     char byte;
 
     ssize_t n = read(sb->ready_fd, &byte, 1);
@@ -419,11 +477,10 @@ static void on_ready(void *ctx, int events)
         return;
     }
     drop_start(sb);
-    loop_timer_stop(sb->timer);
-    sb->state = LOCAL_RUNNING;
-    local_sandbox_endpoint(sb, &ep);
-    sandbox_backend_created_fn created = TAKE_PTR(sb->created);
-    created(sb->created_ctx, &ep, NULL);
+    if (!sb->meta.isolated)
+        begin(sb);
+    else if (bound(sb, &sb->fail) < 0)
+        end(sb, 0, GIVE_UP_MS);
 }
 
 /* ---- creation, adoption, removal ---- */

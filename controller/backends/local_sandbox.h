@@ -12,7 +12,7 @@
  * freed STARTING ─failed, late, or removed→ ENDING
  */
 enum local_state {
-    LOCAL_STARTING, /* forked; the runner does not listen yet */
+    LOCAL_STARTING, /* forked; the runner does not listen yet, or its bounds are being set */
     LOCAL_RUNNING,
     LOCAL_ENDING,   /* told to end, or seen to; waits for every process */
     LOCAL_CLEARING, /* its files are being removed */
@@ -31,6 +31,7 @@ struct local_sandbox {
      * isolation, otherwise once it listens). NULL: not known, or not there. */
     struct loop_child *monitor;
     struct loop_child *runner;
+    struct loop_child *bounding; /* what sets the bounds of its file systems, at the start */
     bool is_ours; /* forked by this controller: the runner's process group is ours to kill */
     struct loop_exit exit; /* how it ended, as far as known */
     /* While it starts. */

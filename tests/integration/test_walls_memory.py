@@ -250,6 +250,46 @@ def test_what_another_kernel_uses_is_not_cleared(victim):
     assert victim.value("m[0]", kernel_id=other) == "120"
 
 
+# ---- files and terminals ----
+
+
+def test_the_number_of_files_has_a_limit(victim):
+    """Each empty file costs the host a kilobyte, and no size of a file system counts it."""
+    code = """
+import os
+def fill(folder, most):
+    os.makedirs(folder, exist_ok=True)
+    for n in range(most):
+        try: os.close(os.open('%s/%d' % (folder, n), os.O_CREAT | os.O_WRONLY))
+        except OSError as e: return n, e.errno
+    return most, 0
+found = [fill(folder + '/many', 600000) for folder in ('/uploaded_files', '/tmp', '/run/x', '/dev/shm')]
+print(all(1000 < n < 20000 and e == 28 for n, e in found), found)
+"""
+    found = victim.ok(code, timeout_s=100)["stdout"]
+    assert found.startswith("True"), found
+    # Folders without room for a file: cells run on, and the files can go.
+    goes_on(victim)
+    victim.ok("import shutil; [shutil.rmtree(f + '/many') for f in ('/uploaded_files', '/tmp', '/dev/shm')]")
+    goes_on(victim)
+
+
+def test_one_sandbox_does_not_take_all_terminals(hostile, victim):
+    code = """
+import os
+held = []
+try:
+    while len(held) < 4000: held.append(os.openpty())
+except OSError as e: print(len(held), e.errno)
+"""
+    with fresh(hostile) as neighbour:
+        assert victim.ok(code)["stdout"] == "64 28\n"
+        assert neighbour.ok("import os; print(len(os.openpty()))")["stdout"] == "2\n"
+    victim.ok("for a, b in held: os.close(a); os.close(b)")
+    assert victim.ok("print(len(os.openpty()))")["stdout"] == "2\n"
+    goes_on(victim)
+
+
 # ---- cgroups ----
 
 

@@ -71,6 +71,7 @@ BY_PATH_ALLOWED = {
     "controller/backends/local_launch.c": ("access readlink stat", "the host's system folders"),
     "controller/backends/local_peer.c": ("open", "/proc"),
     "controller/backends/local_python.c": ("access readlink realpath stat", "the operator's Python, at the start"),
+    "controller/backends/local_remount.c": ("open", "/proc"),
     "controller/backends/local_spawn.c": ("chdir open", "the files folder of a sandbox that has run no code yet, "
                                                         "and /dev/null"),
     "controller/backends/local_stage.c": ("mkdir open", "a mount namespace that the controller just made"),
