@@ -280,11 +280,16 @@ static bool too_many_deaths(struct kernel *k)
     return now - oldest <= KERNEL_DEATHS_WINDOW_MS;
 }
 
+static size_t living_others(struct kernel *k, pid_t keep[LIMIT_KERNELS])
+{
+    return k->others ? k->others(k->others_ctx, k, keep, LIMIT_KERNELS) : 0;
+}
+
 /* Returns how many other kernels live. */
 static size_t sweep(struct kernel *k, pid_t dead)
 {
     pid_t keep[LIMIT_KERNELS];
-    size_t n = k->others ? k->others(k->others_ctx, k, keep, ARRAY_LEN(keep)) : 0;
+    size_t n = living_others(k, keep);
     proc_sweep(k->cfg->is_init, dead, keep, n);
     return n;
 }
@@ -371,6 +376,11 @@ static void stop(struct kernel *k)
     if (k->state == KERNEL_STOPPING)
         return;
     k->wanted_stop = true;
+    /* What it started goes first: among many that spin, it would take seconds to come to its end.
+     */
+    pid_t keep[LIMIT_KERNELS];
+    if (kernel_proc_alive(k->proc))
+        proc_sweep_once(k->cfg->is_init, kernel_proc_pid(k->proc), keep, living_others(k, keep));
     kernel_proc_kill(k->proc);
     move(k, KERNEL_EV_STOP);
 }

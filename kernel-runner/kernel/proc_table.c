@@ -152,6 +152,14 @@ static size_t sweep_round(bool is_init, pid_t dead, const pid_t *keep, size_t n_
     return found;
 }
 
+void proc_sweep_once(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep)
+{
+    if (is_init && n_keep == 0)
+        kill(-1, SIGKILL);
+    else
+        sweep_round(is_init, dead, keep, n_keep);
+}
+
 void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep)
 {
     if (is_init && n_keep == 0) {

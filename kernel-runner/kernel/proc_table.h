@@ -35,6 +35,8 @@ uint64_t proc_own_bytes(void);
  * once; otherwise rounds until none is left, at most 50.
  */
 void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
+/* The same in one round: what is dying need not be gone. */
+void proc_sweep_once(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
 
 /*
  * SIGINT for the process group that `leader` leads: the leader gets it on its main thread, the
