@@ -21,9 +21,10 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
-#define TEXT_MAX    MIB(16)
-#define SEM_BYTES   64   /* one semaphore of a set */
-#define PIPE_BYTES  8192 /* what each keeps when the user's pages for pipes are used up */
+#define TEXT_MAX   MIB(16)
+#define SEM_BYTES  64    /* one semaphore of a set */
+#define PIPE_BYTES 10240 /* when the user's pages for pipes are used up: two, and the pipe itself  \
+                          */
 #define SYSV_RSS    14   /* columns of /proc/sysvipc */
 #define SYSV_CBYTES 3
 #define SYSV_NSEMS  3

@@ -19,6 +19,7 @@
 #include <sys/vfs.h>
 
 #define BUSY_MS        100
+#define NEAR_MS        20
 #define BUSY_CGROUP_MS 10 /* a read costs microseconds; in 100 ms code takes gigabytes */
 #define IDLE_MS        1000
 #define SETTLE_MS      2000 /* a killed kernel, and what ZeroMQ holds of it, is gone by then */
@@ -39,6 +40,7 @@ struct mem_watch {
     struct loop_timer *timer;
     int64_t beat_ms;
     struct look *look;
+    bool is_near; /* the last look found more than half of the limit */
     struct mem_root killed;
     int64_t settled_at_ms; /* at the latest */
     bool is_dying;         /* what was killed is replaced; its memory is being freed */
@@ -74,7 +76,7 @@ static void move(struct mem_watch *w, enum mem_watch_event ev)
 
 static void rest(struct mem_watch *w)
 {
-    int64_t busy = w->cfg.cgroup ? BUSY_CGROUP_MS : BUSY_MS;
+    int64_t busy = w->cfg.cgroup ? BUSY_CGROUP_MS : w->is_near ? NEAR_MS : BUSY_MS;
     w->beat_ms = w->state == MEM_WATCH_SETTLING || w->cfg.busy(w->cfg.ctx) ? busy : IDLE_MS;
     loop_timer_start(w->timer, w->beat_ms, 0);
 }
@@ -153,6 +155,7 @@ static void look_done(void *ctx)
     if (w) {
         const struct mem_scan *s = &l->scan;
         w->look = NULL;
+        w->is_near = s->bytes > w->cfg.limit_bytes / 2;
         if (s->n_roots > 0 && s->bytes > w->cfg.limit_bytes)
             kill_root(w, &s->roots[s->worst], s->bytes);
         else

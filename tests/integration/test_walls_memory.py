@@ -119,16 +119,21 @@ while took(1 << 24):
     c.shmdt(ctypes.c_void_p(at))
 """,
     "dev_shm": """
-n = 0
-while True:
-    n += 1
-    with open('/dev/shm/%d' % n, 'wb') as f:
-        took(f.write(b'x' * (1 << 22)))
+# Full before it is too much, the processes apart: what then comes is.
+try:
+    while True:
+        with open('/dev/shm/%d' % n, 'wb') as f:
+            took(f.write(b'x' * (1 << 22)))
+except OSError: pass
+more = bytearray(b'x') * (64 << 20)
 """,
     "unlinked_shm": """
 import os
 fd = os.open('/dev/shm/x', os.O_CREAT | os.O_RDWR); os.unlink('/dev/shm/x')
-while took(os.write(fd, b'x' * (1 << 22))): pass
+try:
+    while took(os.write(fd, b'x' * (1 << 22))): pass
+except OSError: pass
+more = bytearray(b'x') * (64 << 20)
 """,
     "page_tables": """
 import mmap

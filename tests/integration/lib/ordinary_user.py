@@ -16,6 +16,7 @@ import urllib.request
 
 UID = int(os.environ["ORDINARY_UID"])
 PYTHON = sys.argv[1]
+FLAGS = os.environ.get("ORDINARY_FLAGS", "").split()
 BIN = pathlib.Path(os.environ.get("CAESARION_BIN") or pathlib.Path(__file__).resolve().parents[3] / "build/bin")
 
 
@@ -62,7 +63,7 @@ def main():
     }
     me = ["setpriv", "--reuid=%d" % UID, "--regid=%d" % UID, "--clear-groups", "--no-new-privs"]
     process = subprocess.Popen(
-        [*me, str(BIN / "caesarion"), "--listen", "127.0.0.1:0", "--warm", "0"],
+        [*me, str(BIN / "caesarion"), "--listen", "127.0.0.1:0", "--warm", "0", *FLAGS],
         env=env,
         stdout=subprocess.PIPE,
         text=True,
