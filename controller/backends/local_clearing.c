@@ -8,6 +8,7 @@
  */
 #include "controller/backends/local_clearing.h"
 
+#include <errno.h>
 #include <utlist.h>
 
 #include "controller/backends/local_backend.h"
@@ -17,7 +18,9 @@
 #include "lib/base/mem.h"
 
 #define AT_ONCE  2
-#define RETRY_MS 100 /* when others fill the pool's queue */
+#define RETRY_MS 100 /* when others fill the pool's queue, or a cgroup is still busy */
+/* A process that is seen to have ended leaves its cgroup a little later. */
+#define BUSY_TRIES 50
 
 struct local_clearing {
     struct local_dir dir;
@@ -25,6 +28,7 @@ struct local_clearing {
     local_clearing_fn fn;          /* NULL: nobody waits any more */
     void *ctx;
     bool begun;
+    unsigned busy; /* how often its cgroup was */
     int failed;
     struct local_clearing *prev, *next; /* of backend->clearings */
 };
@@ -41,10 +45,22 @@ static void work(void *ctx)
 {
     struct local_clearing *c = ctx;
 
-    /* A cgroup that is still busy keeps the folder, which names it: the next start clears it. */
+    /* A cgroup that stays busy keeps the folder, which names it: the next start clears it. */
     c->failed = local_cgroup_remove(&c->dir);
     if (c->failed == 0)
         c->failed = local_dir_remove(&c->dir);
+}
+
+static void on_retry(void *ctx)
+{
+    start_some(ctx);
+}
+
+static void retry(struct local_backend *b)
+{
+    if (!b->clearing_retry)
+        b->clearing_retry = loop_timer_new(b->loop, on_retry, b);
+    loop_timer_start(b->clearing_retry, RETRY_MS, 0);
 }
 
 static void work_done(void *ctx)
@@ -55,6 +71,13 @@ static void work_done(void *ctx)
     void *fn_ctx = c->ctx;
     int failed = c->failed;
 
+    if (b && failed == EBUSY && ++c->busy < BUSY_TRIES) {
+        c->begun = false;
+        DL_DELETE(b->clearings, c);
+        DL_APPEND(b->clearings, c);
+        retry(b);
+        return;
+    }
     if (b) {
         DL_DELETE(b->clearings, c);
         start_some(b);
@@ -64,11 +87,6 @@ static void work_done(void *ctx)
         fn(fn_ctx, failed);
 }
 
-static void on_retry(void *ctx)
-{
-    start_some(ctx);
-}
-
 static void start_some(struct local_backend *b)
 {
     struct local_clearing *c;
@@ -76,9 +94,7 @@ static void start_some(struct local_backend *b)
 
     DL_FOREACH (b->clearings, c) {
         if (!c->begun && loop_work(b->loop, work, work_done, c, NULL) < 0) {
-            if (!b->clearing_retry)
-                b->clearing_retry = loop_timer_new(b->loop, on_retry, b);
-            loop_timer_start(b->clearing_retry, RETRY_MS, 0);
+            retry(b);
             break;
         }
         c->begun = true;

@@ -53,7 +53,7 @@ def test_memory_is_watched_beside_spinners(victim):
     with victim.stream(SPIN + "more = bytearray(b'x') * (200 << 20)\ntime.sleep(60)", timeout_s=90) as running:
         running.until_text("spinning", timeout=60)
         # Filling it takes long; what is measured is from there to the end.
-        eventually(lambda: of_cgroup(victim, "kernels", "memory.usage_in_bytes") > 256 << 20, 60)
+        eventually(lambda: of_cgroup(victim, "kernels", "memory.max_usage_in_bytes") > 256 << 20, 60)
         before = time.monotonic()
         done = running.until("done")
     assert time.monotonic() - before < 2
