@@ -55,7 +55,8 @@ void local_host_tops(struct local_host *h);
 void local_host_done(struct local_host *h);
 /* /dev/shm: all the memory there is, which it counts against; libraries fill a small one. */
 uint64_t local_shm_bytes(const struct local_host *h);
-/* What its file systems may hold, and the kernel for their files: it does not count as its memory. */
+/* What its file systems may hold, and the kernel for their files: it does not count as its memory.
+ */
 uint64_t local_files_bytes(const struct local_host *h);
 
 /*

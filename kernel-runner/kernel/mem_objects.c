@@ -21,11 +21,11 @@
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
 
-#define TEXT_MAX   MIB(16)
-#define SEM_BYTES  64    /* one semaphore of a set */
-#define PIPE_BYTES 10240 /* when the user's pages for pipes are used up: two, and the pipe itself  \
-                          */
-#define SYSV_RSS    14   /* columns of /proc/sysvipc */
+#define TEXT_MAX  MIB(16)
+#define SEM_BYTES 64 /* one semaphore of a set */
+/* Of a pipe when the user's pages for pipes are used up: two, and the pipe itself. */
+#define PIPE_BYTES  10240
+#define SYSV_RSS    14 /* columns of /proc/sysvipc */
 #define SYSV_CBYTES 3
 #define SYSV_NSEMS  3
 
