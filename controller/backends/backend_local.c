@@ -232,7 +232,10 @@ static void learn_cgroups(struct local_host *h)
 {
     struct err why = {0};
 
-    local_cgroups_find(&h->cgroups, &why);
+    if (h->isolated)
+        local_cgroups_find(&h->cgroups, &why);
+    else
+        err_set(&why, ERR_UNAVAILABLE, "without isolation none are made");
     const char *memory = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_MEMORY);
     const char *pids = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_PIDS);
     const char *cpu = local_cgroups_holder(&h->cgroups, LOCAL_CGROUP_CPU);
@@ -303,7 +306,7 @@ static int learn_host(struct local_backend *b, const char *const *python_paths, 
         warn_of_left_out(h->python);
     if (r == 0 && h->isolated)
         r = check_isolation(h, err);
-    if (r == 0 && h->isolated)
+    if (r == 0)
         learn_cgroups(h);
     return r;
 }

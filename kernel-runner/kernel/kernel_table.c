@@ -29,7 +29,7 @@ static bool any_busy(void *ctx)
 {
     const struct kernel_table *t = ctx;
     for (size_t i = 0; i < t->len; i++)
-        if (kernel_state(t->items[i]) != KERNEL_IDLE)
+        if (kernel_state(t->items[i]) != KERNEL_IDLE && kernel_state(t->items[i]) != KERNEL_DEAD)
             return true;
     return false;
 }

@@ -183,6 +183,51 @@ def test_whatever_memory_it_takes_its_kernel_dies(victim, code):
     alone(victim)
 
 
+@needs_cgroup
+def test_memory_that_a_thread_takes_after_its_cell(victim):
+    """Nothing runs any more, as far as the runner knows: it looks less often, and the cgroup is the backstop."""
+    victim.ok(
+        PREFIX % STOP + "import threading, time\n"
+        "def eat():\n"
+        "    held = []\n"
+        "    time.sleep(0.3)\n"
+        "    while took(1 << 24): held.append(bytearray(b'x') * (1 << 24))\n"
+        "threading.Thread(target=eat, daemon=True).start()"
+    )
+    eventually(lambda: victim.kernel()["generation"] == 2, 30)
+    most = peak(victim)
+    assert most < BOUND, most >> 20
+    goes_on(victim, generation=2)
+
+
+@needs_cgroup
+def test_the_cgroup_holds_where_the_watchdog_does_not(hostile, victim):
+    """The runner stands still meanwhile; it is not what the system kills, and tells what happened."""
+    runner, _ = of_host(hostile, victim.id)
+    code = (
+        "print('up', flush=True)\n"
+        "while open('/proc/1/stat').read().rpartition(')')[2].split()[0] != 'T': pass\n"
+        "held = []\n"
+        "while took(1 << 24): held.append(bytearray(b'x') * (1 << 24))"
+    )
+    control = os.path.join(cgroup_trees()["memory"], victim.id, "kernels", "memory.oom_control")
+
+    def kills():
+        with open(control) as f:
+            return int(dict(line.split() for line in f)["oom_kill"])
+
+    with victim.stream(PREFIX % STOP + code, timeout_s=60) as running:
+        running.until_text("up")
+        os.kill(runner, signal.SIGSTOP)
+        try:
+            eventually(lambda: kills() > 0, 30)
+        finally:
+            os.kill(runner, signal.SIGCONT)
+        died(running.until("done"), signal=9, oom=True)
+    assert peak(victim) < BOUND
+    goes_on(victim, generation=2)
+
+
 # ---- what must go on working ----
 
 
