@@ -99,7 +99,21 @@ def crowd(report, plan):
     resources.crowd(report, plan)
 
 
-SECTIONS = {"executions": executions, "sockets": sockets, "lifecycle": lifecycle, "memory": memory, "crowd": crowd}
+def walls(report, plan):
+    from lib import walls as held
+
+    with things.Controller(*held.FLAGS) as controller:
+        held.walls(report, controller, plan)
+
+
+SECTIONS = {
+    "executions": executions,
+    "sockets": sockets,
+    "lifecycle": lifecycle,
+    "memory": memory,
+    "crowd": crowd,
+    "walls": walls,
+}
 
 
 def guarded(report, name, plan):
