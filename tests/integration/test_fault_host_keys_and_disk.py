@@ -104,7 +104,7 @@ def test_the_runners_log_has_a_ceiling_and_keeps_its_end(controller):
         with path.open("a") as f:
             for n in range(100000):
                 f.write("filler %05d %s\n" % (n, "." * 100))
-                if f.tell() > CEILING - 200:
+                if f.tell() > CEILING - 100:
                     break
         box.ok(FORGED)
         assert path.stat().st_size < CEILING / 8
