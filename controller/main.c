@@ -2,7 +2,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -13,20 +12,12 @@
 #include "lib/base/macros.h"
 #include "lib/base/process.h"
 
-/*
- * What must be so before any thread or file is there. Keys and tokens are in its memory: that goes
- * to no core file, and no other process of the same user may read it (ordinary users' sandboxes run
- * as that user). Sanitizers' builds stay dumpable: LeakSanitizer traces its own process.
- */
+/* What must be so before any thread or file is there. */
 static void prepare_process(void)
 {
-    const struct rlimit no_core = {0, 0};
     struct rlimit files;
     struct sigaction ignore = {.sa_handler = SIG_IGN};
 
-    setrlimit(RLIMIT_CORE, &no_core);
-    if (!CAESARION_SANITIZED)
-        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     controller_block_signals();
     sigaction(SIGPIPE, &ignore, NULL);
     umask(077);
