@@ -79,7 +79,7 @@ struct http_server_cfg {
     struct mem_budget *body_budget;
     unsigned body_account;
     int keepalive_ms;         /* idle kept-alive connections are closed after this; default 75000 */
-    unsigned max_connections; /* default 4096; above, an idle one gives way to a new one */
+    unsigned max_connections; /* default 4096; above, one without a request under way gives way */
     size_t max_header_bytes;  /* all header lines together; default 16 KiB → header_too_large */
     size_t max_uri_bytes;     /* default 8 KiB → uri_too_long */
 };

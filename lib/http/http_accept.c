@@ -2,9 +2,9 @@
  * New connections. We accept ourselves, for libmicrohttpd at its limit, or without descriptors,
  * stops accepting until a connection ends by itself, and with none open it tries again without
  * rest: who holds all connections in silence then shuts out everybody else. Here the one that is
- * least in the middle of something gives way to the new one (see victim()); a request under way
- * never does. Where nothing can give way the new one is closed, or, without a descriptor to take it
- * by, waits in the socket's queue for a moment.
+ * least in the middle of something gives way to the new one (see victim()); a request whose answer
+ * is being made never does. Where nothing can give way the new one is closed, or, without a
+ * descriptor to take it by, waits in the socket's queue for a moment.
  */
 #include "lib/base/clk.h"
 #include "lib/http/http_internal.h"
@@ -17,6 +17,7 @@
 
 #define ACCEPT_BATCH    32
 #define ACCEPT_PAUSE_MS 100
+#define UNREAD_MS       1000 /* who reads, however slowly, has mostly read by then */
 
 /* Those that were cut end in the next run. */
 static unsigned taken(const struct http_server *s)
@@ -24,8 +25,31 @@ static unsigned taken(const struct http_server *s)
     return s->n_conns - s->n_cut + s->n_upgrades;
 }
 
-/* The oldest that has not sent a whole head; that waits for another request; or was refused before
- * its body, which is only read to be thrown away. */
+/* Its body is only read to be thrown away: it was refused, or asked for what takes none. */
+static bool is_body_unwanted(const struct http_conn *c)
+{
+    const struct http_request *req = c->req;
+    const struct http_route *route = req ? req->match.route : NULL;
+    return req && (req->problem || (route && route->body == HTTP_BODY_NONE));
+}
+
+/* The whole answer that waits longest for its client to read it: it takes no token to ask for one.
+ */
+static struct http_conn *unread(const struct http_server *s)
+{
+    int64_t before_us = clk_mono_us() - UNREAD_MS * 1000LL;
+    struct http_conn *found = NULL;
+    for (struct http_conn *c = s->conns; c; c = c->next) {
+        if (!c->req || !c->req->queued || c->streaming || c->cut || c->req->queued_us > before_us)
+            continue;
+        if (!found || c->req->queued_us < found->req->queued_us)
+            found = c;
+    }
+    return found;
+}
+
+/* The oldest that has not sent a whole head; that waits for another request; that sends a body
+ * nobody wants; or that does not read its answer. */
 static struct http_conn *victim(const struct http_server *s)
 {
     static const enum http_deadline order[] = {HTTP_DL_HEADERS, HTTP_DL_IDLE, HTTP_DL_FRESH};
@@ -33,9 +57,9 @@ static struct http_conn *victim(const struct http_server *s)
         if (s->deadlines[order[i]])
             return s->deadlines[order[i]];
     for (struct http_conn *c = s->deadlines[HTTP_DL_BODY]; c; c = c->dl_next)
-        if (c->req && c->req->problem)
+        if (is_body_unwanted(c))
             return c;
-    return NULL;
+    return unread(s);
 }
 
 static bool give_way(struct http_server *s)

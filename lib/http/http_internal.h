@@ -153,6 +153,7 @@ struct http_request {
     size_t n_headers;
     struct MHD_Response *response; /* given, not yet with libmicrohttpd */
     bool queued;
+    int64_t queued_us;   /* when */
     int status;          /* 0: not answered */
     struct err *problem; /* the problem that is the answer, while the body still comes */
     struct http_stream stream;

@@ -3,6 +3,7 @@
  * hands it over at the next point where libmicrohttpd takes one. An answer that comes after the
  * client left is dropped here, so that owners need not check.
  */
+#include "lib/base/clk.h"
 #include "lib/base/mem.h"
 #include "lib/http/http_internal.h"
 
@@ -71,6 +72,7 @@ enum MHD_Result http_answer_queue(struct http_request *req)
     enum MHD_Result r = MHD_queue_response(req->conn->mhd, (unsigned)req->status, response);
     MHD_destroy_response(response);
     req->queued = r == MHD_YES;
+    req->queued_us = clk_mono_us();
     if (req->queued && req->stream.pull)
         http_conn_streaming(req->conn);
     return r;

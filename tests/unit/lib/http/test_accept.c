@@ -221,6 +221,18 @@ static void a_body_that_is_wanted_keeps_its_connection_and_a_refused_one_does_no
     assert_int_equal(cl_answer(cl[LIMIT - 2], &an), 200);
 }
 
+static void a_body_that_nobody_takes_keeps_no_connection(void **state)
+{
+    open_pending(0, LIMIT - 1);
+    cl[LIMIT - 1] = cl_open(&fx);
+    cl_send(cl[LIMIT - 1], "GET /hello HTTP/1.1\r\n" HOST "Content-Length: 5\r\n\r\nhe");
+    settle();
+    open_silent(LIMIT, LIMIT + 1);
+    expect_ended(LIMIT - 1);
+    for (size_t i = 0; i < LIMIT - 1; i++)
+        assert_true(lives(i));
+}
+
 static bool reported_all(void *ctx)
 {
     return reported.gave_way == 20;
@@ -365,6 +377,7 @@ int main(void)
         T(those_watched_for_a_slow_request_are_the_older_idle_ones),
         T(a_request_under_way_never_gives_way),
         T(a_body_that_is_wanted_keeps_its_connection_and_a_refused_one_does_not),
+        T(a_body_that_nobody_takes_keeps_no_connection),
         T(it_is_reported_at_once_and_then_once_in_a_while),
         T(a_quiesced_server_takes_nobody),
         F(without_a_descriptor_a_silent_one_gives_way),
