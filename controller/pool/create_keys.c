@@ -1,8 +1,8 @@
 /*
  * Why: "the same key with another body" must be an error, and a sandbox does not say everything it
  * was made of. So each key of this process is kept with a hash of its request. An entry ends with
- * its sandbox; one whose creation went on unobserved is looked up again when it matters, and is
- * swept when there are very many.
+ * its sandbox; one whose creation goes on unobserved (its caller left) is looked up again when it
+ * matters, in the pool and in the table, and is swept when there are very many.
  */
 #include "controller/pool/create_keys.h"
 
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <uthash.h>
 
+#include "controller/pool/warm_pool.h"
 #include "controller/sandbox/sandbox_table.h"
 #include "lib/base/mem.h"
 #include "lib/crypto/crypto.h"
@@ -29,13 +30,15 @@ struct create_key {
 
 struct create_keys {
     struct sandbox_table *table;
+    const struct warm_pool *pool;
     struct create_key *by_name;
 };
 
-struct create_keys *create_keys_new(struct sandbox_table *table)
+struct create_keys *create_keys_new(struct sandbox_table *table, const struct warm_pool *pool)
 {
     struct create_keys *k = MEM_NEW(struct create_keys);
     k->table = table;
+    k->pool = pool;
     return k;
 }
 
@@ -130,7 +133,9 @@ int create_key_use(struct create_key **ret, struct create_keys *k, const char *o
     hash_spec(spec, hash);
     sweep(k);
     HASH_FIND_STR(k->by_name, name, c);
-    bool lives = sb || (c && (c->pending > 0 || c->watch.sandbox));
+    bool lives =
+        sb ||
+        (c && (c->pending > 0 || c->watch.sandbox || warm_pool_is_making(k->pool, owner, key)));
     bool other = c ? lives && strcmp(c->hash, hash) != 0 : sb && !is_same(sb, spec);
     if (other)
         return err_set(err, ERR_CONFLICT,

@@ -5,16 +5,17 @@
 #include <stdbool.h>
 struct sandbox_spec;
 struct sandbox_table;
+struct warm_pool;
 
 /*
  * What was asked for with which Idempotency-Key: a key comes again with the same request, or it is
- * a mistake of the caller. Remembered as long as the sandbox lives; of adopted sandboxes only what
- * they say about themselves is compared (not `env`).
+ * a mistake of the caller. Remembered as long as the sandbox is being made or lives; of adopted
+ * sandboxes only what they say about themselves is compared (not `env`).
  */
 struct create_keys;
 struct create_key;
 
-struct create_keys *create_keys_new(struct sandbox_table *table);
+struct create_keys *create_keys_new(struct sandbox_table *table, const struct warm_pool *pool);
 struct create_keys *create_keys_free(struct create_keys *k); /* NULL ok */
 
 /*

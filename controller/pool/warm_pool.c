@@ -405,7 +405,8 @@ static void on_backoff_over(void *ctx)
 
 /* ---- creating ---- */
 
-static struct warm_pool_create *find_leader(struct warm_pool *p, const char *owner, const char *key)
+static struct warm_pool_create *find_leader(const struct warm_pool *p, const char *owner,
+                                            const char *key)
 {
     struct warm_pool_create *c;
 
@@ -554,6 +555,11 @@ struct warm_pool_create *warm_pool_create_forget(struct warm_pool_create *c)
         break;
     }
     return NULL;
+}
+
+bool warm_pool_is_making(const struct warm_pool *p, const char *owner, const char *key)
+{
+    return find_leader(p, owner, key) != NULL;
 }
 
 /* ---- the pool ---- */

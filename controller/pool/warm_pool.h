@@ -45,6 +45,8 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
                      warm_pool_created_fn done, void *ctx, struct err *err);
 /* The asker left: no callback comes; the creation itself goes on only when it has a key. */
 struct warm_pool_create *warm_pool_create_forget(struct warm_pool_create *c); /* NULL ok */
+/* Is a creation with this key under way, be its asker there or not? */
+bool warm_pool_is_making(const struct warm_pool *p, const char *owner, const char *key);
 
 struct warm_pool_stats {
     unsigned ready, starting, waiting;

@@ -274,7 +274,7 @@ int routes_new(struct routes **ret, const struct routes_cfg *cfg, struct err *er
 {
     struct routes *r = MEM_NEW(struct routes);
     r->cfg = *cfg;
-    r->keys = create_keys_new(cfg->table);
+    r->keys = create_keys_new(cfg->table, cfg->pool);
     const struct jupyter_cfg jupyter = {
         .table = cfg->table, .pool = cfg->pool, .relay = cfg->relay, .keys = r->keys};
     r->jupyter = jupyter_new(&jupyter);

@@ -603,6 +603,8 @@ static void forgotten_creation_leaves_nothing(void **state)
     assert_int_equal(ask(f, 1, "alice", "key"), 0); /* with a key it goes on */
     wait_creating(f, 1);
     warm_pool_create_forget(f->a[1].c);
+    assert_true(warm_pool_is_making(f->pool, "alice", "key"));
+    assert_false(warm_pool_is_making(f->pool, "bob", "key"));
     fake_release_create(f->backend);
     wait_ready(f, 0);
     assert_int_equal(ask(f, 2, "alice", "key"), 0);
@@ -610,6 +612,7 @@ static void forgotten_creation_leaves_nothing(void **state)
     ok(&f->a[2]);
     assert_true(f->a[2].existed);
     assert_int_equal(f->a[1].calls, 0);
+    assert_false(warm_pool_is_making(f->pool, "alice", "key"));
 }
 
 static void on_adopted(void *ctx, const struct err *err)
