@@ -247,6 +247,23 @@ def test_a_full_file_system_stops_no_cell_and_no_restart(victim, path):
     victim.ok("import os; os.unlink(%r)" % path)
 
 
+@pytest.mark.parametrize("folder", ["/tmp", "/run"])
+def test_a_file_system_full_of_files_stops_no_cell_and_no_restart(victim, folder):
+    code = (
+        "import errno, os\n"
+        "os.mkdir('%s/many')\n"
+        "for n in range(200000):\n"
+        "    try: os.mknod('%s/many/%%d' %% n)\n"
+        "    except OSError as e: full = e.errno == errno.ENOSPC; break\n"
+        "full\n"
+    )
+    assert victim.ok(code % (folder, folder), timeout_s=100)["result"] == "True"
+    goes_on(victim)
+    assert victim.restart()["generation"] == 2
+    goes_on(victim, generation=2)
+    victim.ok("import shutil; shutil.rmtree('%s/many')" % folder, timeout_s=100)
+
+
 def test_both_full_a_cell_runs_and_an_upload_is_refused(victim):
     for path in ("/uploaded_files/all", "/tmp/all"):
         assert victim.execute(FILL + "fill(%r)" % path)["status"] == "error"
