@@ -428,7 +428,7 @@ static void stubborn_runner_is_killed_at_its_deadline(void **state)
 
     open_backend(f, "stubborn");
     create(f);
-    begin_remove(f, 300);
+    begin_remove(f, 1500); /* a third of it is for the end after the kill */
     wait_for(f, 1);
     assert_int_equal(f->done_err.code, 0);
     assert_nothing_left(f);
