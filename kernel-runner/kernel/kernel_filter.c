@@ -14,6 +14,7 @@
 #include "lib/base/mem.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -145,6 +146,11 @@ static const struct line {
     {NR(modify_ldt), ENOSYS, ALWAYS, 0, 0},
     /* Memory that even Linux does not see, and that no sum over processes shows. */
     {NR_MEMFD_SECRET, "memfd_secret", ENOSYS, ALWAYS, 0, 0},
+
+    /* Who holds a lease on a file makes all others wait 45 s to open it: of an ordinary user's
+     * Python environment, which all sandboxes and the host share, that would be every start of a
+     * kernel. */
+    {NR(fcntl), EPERM, IS, 1, F_SETLEASE},
 
     /* Typing into a terminal that somebody else reads, and drivers for terminals that are none. */
     {NR(ioctl), EPERM, IS, 1, TIOCSTI},

@@ -3,6 +3,7 @@
 #include "lib/base/cleanup.h"
 #include "lib/base/mem.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -100,6 +101,9 @@ static const struct row rows[] = {
     {CALL(move_pages), {0}, EPERM},
     {"memfd_secret", 447, {0}, ENOSYS},
 
+    {CALL(fcntl), {-1, F_SETLEASE, F_WRLCK}, EPERM},
+    {CALL(fcntl), {-1, F_SETLEASE | HIGH, F_RDLCK}, EPERM},
+    {CALL(fcntl), {-1, F_GETFD}, EBADF},
     {CALL(ioctl), {-1, TIOCSTI}, EPERM},
     {CALL(ioctl), {-1, TIOCSTI | HIGH}, EPERM},
     {CALL(ioctl), {-1, TIOCLINUX}, EPERM},
