@@ -12,6 +12,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -59,6 +61,17 @@ static int open_own(int parent, const char *name)
     return -1;
 }
 
+/* User code may close the folder above as well, and no kernel would be left to open it again. */
+static bool give_back(int above)
+{
+    struct stat st;
+    char path[64];
+    if (errno != EACCES || fstat(above, &st) < 0 || st.st_uid != geteuid())
+        return false;
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", above); /* fchmod() takes no O_PATH */
+    return chmod(path, (st.st_mode & 07777) | 0700) == 0;
+}
+
 static int open_run_dir(const char *run_dir, int *ret_fd, struct err *err)
 {
     _cleanup_(freep) char *parent = mem_dup_str(run_dir);
@@ -72,6 +85,8 @@ static int open_run_dir(const char *run_dir, int *ret_fd, struct err *err)
     /* Links on the way are the operator's; the last part is where user code can write. */
     _cleanup_(closep) int above = beneath_open_named(*parent ? parent : "/", O_PATH | O_DIRECTORY);
     *ret_fd = above < 0 ? -1 : open_own(above, slash + 1);
+    if (above >= 0 && *ret_fd < 0 && give_back(above))
+        *ret_fd = open_own(above, slash + 1);
     if (*ret_fd < 0)
         return err_errno(err, "runtime directory %s cannot be made", run_dir);
     return 0;

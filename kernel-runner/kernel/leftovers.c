@@ -12,6 +12,7 @@
 #include "lib/base/mem.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,8 +23,10 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define DEPTH_MAX 32
-#define USED_MAX  262144
+#define DEPTH_MAX    32
+#define ROUNDS_MAX   1024 /* each goes DEPTH_MAX deeper */
+#define MOVED_PREFIX ".caesarion-left-"
+#define USED_MAX     262144
 
 /* ---- System V ---- */
 
@@ -183,33 +186,70 @@ static bool is_young(const struct leftovers *l, const struct stat *st)
            (st->st_ctim.tv_sec == l->before.tv_sec && st->st_ctim.tv_nsec > l->before.tv_nsec);
 }
 
-static void clear_folder(struct leftovers *l, const struct used *u, int fd_take, unsigned depth);
+/* One walk over the folder: what lies deeper than it goes is moved up, for the next walk. */
+struct walk {
+    struct leftovers *l;
+    const struct used *used;
+    int top_fd;
+    unsigned moved;
+};
 
-static void clear_entry(struct leftovers *l, const struct used *u, int parent, const char *name,
-                        unsigned depth)
+static void clear_folder(struct walk *w, int fd_take, unsigned depth);
+
+/* Code may have taken the folder's write permission. */
+static bool unlink_in(int parent, const char *name, int flags)
 {
-    struct stat st;
-    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != u->dev)
-        return;
-    if (S_ISDIR(st.st_mode)) {
-        const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-        bool young = is_young(l, &st); /* looking into it may change it */
-        int fd = openat(parent, name, flags);
-        if (fd < 0 && fchmodat(parent, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
-            fd = openat(parent, name, flags);
-        if (fd >= 0 && depth < DEPTH_MAX)
-            clear_folder(l, u, fd, depth + 1);
-        else if (fd >= 0)
-            close(fd);
-        if (!young && !is_used(u, st.st_ino) && unlinkat(parent, name, AT_REMOVEDIR) == 0)
-            l->removed++;
-        return;
-    }
-    if (!is_young(l, &st) && !is_used(u, st.st_ino) && unlinkat(parent, name, 0) == 0)
-        l->removed++;
+    if (unlinkat(parent, name, flags) == 0)
+        return true;
+    return errno == EACCES && fchmod(parent, 0700) == 0 && unlinkat(parent, name, flags) == 0;
 }
 
-static void clear_folder(struct leftovers *l, const struct used *u, int fd_take, unsigned depth)
+static void move_up(struct walk *w, int parent, const char *name, int fd)
+{
+    char moved[sizeof(MOVED_PREFIX) + 64];
+    snprintf(moved, sizeof(moved), MOVED_PREFIX "%lld.%ld-%u", (long long)w->l->before.tv_sec,
+             w->l->before.tv_nsec, w->moved);
+    /* To be moved it has to be writable itself, as its ".." changes. */
+    if (renameat(parent, name, w->top_fd, moved) == 0 ||
+        (errno == EACCES && fchmod(fd, 0700) == 0 && fchmod(parent, 0700) == 0 &&
+         renameat(parent, name, w->top_fd, moved) == 0))
+        w->moved++;
+}
+
+static void clear_subfolder(struct walk *w, int parent, const char *name, const struct stat *st,
+                            unsigned depth)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    /* Looking into it may change it, and moving did. */
+    bool young =
+        is_young(w->l, st) && (depth > 0 || strncmp(name, MOVED_PREFIX, strlen(MOVED_PREFIX)) != 0);
+    int fd = openat(parent, name, flags);
+    if (fd < 0 && fchmodat(parent, name, 0700, AT_SYMLINK_NOFOLLOW) == 0)
+        fd = openat(parent, name, flags);
+    if (fd >= 0 && depth < DEPTH_MAX) {
+        clear_folder(w, fd, depth + 1);
+    } else if (fd >= 0) {
+        if (!young && !is_used(w->used, st->st_ino))
+            move_up(w, parent, name, fd);
+        close(fd);
+        return;
+    }
+    if (!young && !is_used(w->used, st->st_ino) && unlink_in(parent, name, AT_REMOVEDIR))
+        w->l->removed++;
+}
+
+static void clear_entry(struct walk *w, int parent, const char *name, unsigned depth)
+{
+    struct stat st;
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != w->used->dev)
+        return;
+    if (S_ISDIR(st.st_mode))
+        clear_subfolder(w, parent, name, &st, depth);
+    else if (!is_young(w->l, &st) && !is_used(w->used, st.st_ino) && unlink_in(parent, name, 0))
+        w->l->removed++;
+}
+
+static void clear_folder(struct walk *w, int fd_take, unsigned depth)
 {
     _cleanup_(closedirp) DIR *d = fdopendir(fd_take);
     const struct dirent *e;
@@ -217,24 +257,45 @@ static void clear_folder(struct leftovers *l, const struct used *u, int fd_take,
         close(fd_take);
         return;
     }
+    if (depth == 0)
+        w->top_fd = dirfd(d);
     while ((e = readdir(d)))
         if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            clear_entry(l, u, dirfd(d), e->d_name, depth);
+            clear_entry(w, dirfd(d), e->d_name, depth);
+}
+
+/* User code may have taken every permission. */
+static int open_top(const char *path)
+{
+    const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+    int fd = open(path, flags);
+    if (fd < 0 && errno == EACCES && chmod(path, 0700) == 0)
+        fd = open(path, flags);
+    return fd;
 }
 
 void leftovers_clear_dir(struct leftovers *l, const char *path)
 {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct used used = {0};
+    struct walk w = {.l = l, .used = &used};
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0) {
-        if (fd >= 0)
+    unsigned moved_before;
+    for (unsigned round = 0; round < ROUNDS_MAX; round++) {
+        int fd = open_top(path);
+        if (fd < 0)
+            break;
+        if (fstat(fd, &st) < 0) {
             close(fd);
-        return;
+            break;
+        }
+        used.dev = st.st_dev;
+        if (round == 0 && !l->all)
+            find_used(&used);
+        moved_before = w.moved;
+        clear_folder(&w, fd, 0);
+        if (w.moved == moved_before)
+            break;
     }
-    struct used used = {.dev = st.st_dev};
-    if (!l->all)
-        find_used(&used);
-    clear_folder(l, &used, fd, 0);
     free(used.list);
 }
 

@@ -136,6 +136,48 @@ static void leftovers_takes_folders_and_no_links(void **state)
     assert_int_equal(rmdir(outside), 0);
 }
 
+/* A name of more folders than one path may have, with a file in the last. */
+static void make_deep(const char *top, unsigned depth)
+{
+    int fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (unsigned i = 0; i < depth; i++) {
+        assert_int_equal(mkdirat(fd, "d", 0700), 0);
+        int next = openat(fd, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(next >= 0);
+        close(fd);
+        fd = next;
+    }
+    int file = openat(fd, "deep", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(file >= 0);
+    close(file);
+    close(fd);
+}
+
+static void leftovers_has_no_depth(void **state)
+{
+    const char *top = *state;
+    for (int all = 0; all < 2; all++)
+        for (unsigned depth = 31; depth <= 1034; depth = depth < 34 ? depth + 1 : depth + 1000) {
+            make_deep(top, depth);
+            clear(top, all, 1);
+            assert_int_equal(rmdir(top), 0); /* nothing is in it */
+            assert_int_equal(mkdir(top, 0700), 0);
+        }
+}
+
+/* As root they are none; the integration test has them as an ordinary user, too. */
+static void leftovers_minds_no_permissions(void **state)
+{
+    const char *top = *state;
+    _cleanup_(freep) char *folder = mem_printf("%s/read-only", top);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    close(make(folder, "x"));
+    assert_true(chmod(folder, 0500) == 0 && chmod(top, 0) == 0);
+    clear(top, /* all= */ true, 1);
+    assert_int_equal(chmod(top, 0700), 0);
+    assert_false(is_there(top, "read-only"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +187,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(leftovers_spares_what_is_younger, setup, teardown),
         cmocka_unit_test_setup_teardown(leftovers_takes_folders_and_no_links, setup, teardown),
+        cmocka_unit_test_setup_teardown(leftovers_has_no_depth, setup, teardown),
+        cmocka_unit_test_setup_teardown(leftovers_minds_no_permissions, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
