@@ -250,7 +250,7 @@ static void on_end(void *ctx, bool ok)
     struct err err;
     p->patience = loop_timer_free(p->patience);
     p->large = p->job && p->job->body.len > LARGE;
-    if (!ok || p->answered)
+    if (!ok || p->answered || !p->job)
         return;
     if (charge_save(p, &err) < 0)
         fail(p, &err);

@@ -294,7 +294,7 @@ static inline void step(struct exec_fixture *f, const char *text)
         foreign_come(f, notebook);
     else if (notebook)
         step_of_notebook(f, word, notebook);
-    else if (strcmp(word, "push") == 0)
+    else if (id && strcmp(word, "push") == 0)
         push(f, id);
     else if (strcmp(word, "cancel") == 0)
         exec_queue_cancel(f->queue, find(f, id));

@@ -23,9 +23,9 @@
 #include <cmocka.h>
 
 #define HIGH  0x100000000L /* a bit that Linux does not look at */
-#define SELF  -1000001L    /* the caller's own number, set when the call is made */
-#define LIMIT -1000002L    /* a struct rlimit */
-#define PARAM -1000003L    /* a struct sched_param of SCHED_OTHER */
+#define SELF  (-1000001L)  /* the caller's own number, set when the call is made */
+#define LIMIT (-1000002L)  /* a struct rlimit */
+#define PARAM (-1000003L)  /* a struct sched_param of SCHED_OTHER */
 #define NONE  0            /* the call succeeds */
 
 struct row {

@@ -224,8 +224,9 @@ static void a_well_formed_head_is_taken_whatever_is_in_it(void **state)
         for (int twice = 0; twice < 2; twice++) {
             cl_send_n(cl, good[i].bytes, good[i].len);
             cl_send(cl, BEHIND);
-            if (cl_answer(cl, &an) != 200 || cl_answer(cl, &an) != 200)
-                fail_msg("head %zu: %d", i, an.status);
+            for (int answers = 0; answers < 2; answers++)
+                if (cl_answer(cl, &an) != 200)
+                    fail_msg("head %zu: %d", i, an.status);
         }
     }
     assert_int_equal(handled, ARRAY_LEN(good) * 4);
