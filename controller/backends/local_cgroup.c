@@ -12,17 +12,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <linux/magic.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include "controller/backends/local_dir.h"
 #include "lib/base/buf.h"
 #include "lib/base/cleanup.h"
+#include "lib/base/clk.h"
 #include "lib/base/mem.h"
+#include "lib/base/parse.h"
 
 #define TEXT_MAX MIB(1)
 #define V2_LEAF  "controller" /* the controller's own, with version 2 */
@@ -320,7 +325,7 @@ void local_cgroups_done(struct local_cgroups *c)
 {
     for (size_t i = 0; i < LOCAL_CGROUP_TREES; i++)
         free(c->places[i]);
-    *c = (struct local_cgroups){0};
+    memset(c, 0, sizeof(*c));
 }
 
 const char *local_cgroups_holder(const struct local_cgroups *c, enum local_cgroup_tree tree)
@@ -500,16 +505,50 @@ static bool is_of_sandbox(const char *path, const char *id)
            (fs.f_type == CGROUP_SUPER_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC);
 }
 
-static int remove_one(const char *path)
+/* The first process that is still in the cgroup, 0: none. */
+static pid_t first_in(const char *path)
 {
-    return rmdir(path) < 0 && errno != ENOENT ? errno : 0;
+    _cleanup_(freep) char *procs = mem_printf("%s/cgroup.procs", path);
+    _cleanup_(freep) char *text = read_text(procs);
+    uint64_t pid = 0;
+
+    if (text)
+        text[strcspn(text, "\n")] = '\0';
+    return text && parse_u64(text, 1, INT_MAX, &pid, NULL) == 0 ? (pid_t)pid : 0;
 }
 
-int local_cgroup_remove(const struct local_dir *dir)
+/*
+ * A sandbox also counts as ended when nobody holds its ready pipe or listens on its socket any
+ * more, and a process that exits closes its descriptors well before it leaves its cgroup: mounts
+ * and network are taken down between. So whoever is still listed is waited for, by pidfd, which
+ * tells the end after that. A number that was given away meanwhile costs no more than the wait.
+ */
+static int remove_one(const char *path, int64_t until_ms)
+{
+    bool again = true; /* somebody may have left between rmdir and the look at who is in */
+
+    for (;;) {
+        int failed = rmdir(path) < 0 && errno != ENOENT ? errno : 0;
+        int64_t left = until_ms - clk_mono_ms();
+        if (failed != EBUSY || left <= 0)
+            return failed;
+        pid_t pid = first_in(path);
+        _cleanup_(closep) int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+        struct pollfd end = {.fd = pidfd, .events = POLLIN};
+        if (pidfd < 0 && !again)
+            return failed;
+        again = pidfd >= 0;
+        if (pidfd >= 0 && poll(&end, 1, (int)left) <= 0)
+            return failed;
+    }
+}
+
+int local_cgroup_remove(const struct local_dir *dir, int wait_ms)
 {
     const char *id = strrchr(dir->path, '/') + 1;
     _cleanup_(freep) char *list = mem_printf("%s/cgroups", dir->path);
     _cleanup_(freep) char *text = read_text(list);
+    int64_t until = clk_mono_ms() + wait_ms;
     int failed = 0;
 
     for (char *line = text; line && *line;) {
@@ -519,7 +558,8 @@ int local_cgroup_remove(const struct local_dir *dir)
         if (is_of_sandbox(line, id)) {
             _cleanup_(freep) char *kernels = mem_printf("%s/kernels", line);
             _cleanup_(freep) char *runner = mem_printf("%s/runner", line);
-            int a = remove_one(kernels), b = remove_one(runner), c = remove_one(line);
+            int a = remove_one(kernels, until), b = remove_one(runner, until);
+            int c = remove_one(line, until);
             if (failed == 0)
                 failed = a ? a : b ? b : c;
         }

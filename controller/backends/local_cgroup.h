@@ -64,8 +64,12 @@ int local_cgroup_make(struct local_cgroup *ret, const struct local_cgroups *c,
                       const struct local_dir *dir, const char *id,
                       const struct local_cgroup_limits *limits, struct err *err);
 void local_cgroup_close(struct local_cgroup *g);
-/* Removes those of a sandbox that has no process. 0, or an errno; ENOENT is none. */
-int local_cgroup_remove(const struct local_dir *dir);
+/*
+ * Removes those of a sandbox whose processes have ended or are about to: blocks for the ends of
+ * those that are still in, wait_ms at the most (0: does not block). 0, or an errno; ENOENT is none;
+ * EBUSY: somebody is still in.
+ */
+int local_cgroup_remove(const struct local_dir *dir, int wait_ms);
 
 /* ---- pure ---- */
 

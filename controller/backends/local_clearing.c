@@ -19,7 +19,8 @@
 
 #define AT_ONCE  2
 #define RETRY_MS 100 /* when others fill the pool's queue, or a cgroup is still busy */
-/* A process that is seen to have ended leaves its cgroup a little later. */
+#define ENDS_MS  200 /* for what is still ending in a cgroup */
+/* Of a process whose end the kernel draws out, and what no pidfd tells. */
 #define BUSY_TRIES 50
 
 struct local_clearing {
@@ -46,7 +47,7 @@ static void work(void *ctx)
     struct local_clearing *c = ctx;
 
     /* A cgroup that stays busy keeps the folder, which names it: the next start clears it. */
-    c->failed = local_cgroup_remove(&c->dir);
+    c->failed = local_cgroup_remove(&c->dir, ENDS_MS);
     if (c->failed == 0)
         c->failed = local_dir_remove(&c->dir);
 }

@@ -521,7 +521,7 @@ int local_sandbox_create(struct local_backend *b, const struct sandbox_backend_s
     if (r < 0) {
         if (err && err->code != ERR_NO_SPACE && err->code != ERR_UNAVAILABLE)
             err->code = ERR_SANDBOX_FAILED;
-        (void)local_cgroup_remove(&sb->dir);
+        (void)local_cgroup_remove(&sb->dir, 0);
         local_dir_remove(&sb->dir);
         sandbox_free(sb);
         return err ? -(int)err->code : r;

@@ -111,7 +111,7 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
 
-    (void)local_cgroup_remove(&f->dir);
+    (void)local_cgroup_remove(&f->dir, 0);
     _cleanup_(freep) char *list = mem_printf("%s/cgroups", f->dir.path);
     _cleanup_(freep) char *above = mem_printf("%s/sandboxes", f->state);
     unlink(list);
@@ -175,14 +175,15 @@ static void cgroup_of_a_sandbox(void **state)
         contents(f, "kernels/cgroup.procs", text, sizeof(text));
     }
     assert_non_null(strstr(text, line));
-    assert_true(local_cgroup_remove(&f->dir) != 0); /* busy */
-    assert_int_equal(kill(pid, 9), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_true(local_cgroup_remove(&f->dir, 0) != 0); /* busy */
+    /* It is told to end and seen by nobody to have ended: that is waited for. */
     local_cgroup_close(&g);
-    assert_int_equal(local_cgroup_remove(&f->dir), 0);
+    assert_int_equal(kill(pid, 9), 0);
+    assert_int_equal(local_cgroup_remove(&f->dir, 60000), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
     _cleanup_(freep) char *gone = path_of(f, "");
     assert_int_not_equal(access(gone, F_OK), 0);
-    assert_int_equal(local_cgroup_remove(&f->dir), 0); /* and once more */
+    assert_int_equal(local_cgroup_remove(&f->dir, 0), 0); /* and once more */
 }
 
 /* The list is in a folder that only we write to; still, nothing else is removed by it. */
@@ -196,7 +197,7 @@ static void cgroup_remove_touches_nothing_else(void **state)
     FILE *out = fopen(list, "w");
     fprintf(out, "%s\n%s\n/\n\n", other, f->state);
     fclose(out);
-    assert_int_equal(local_cgroup_remove(&f->dir), 0);
+    assert_int_equal(local_cgroup_remove(&f->dir, 0), 0);
     assert_int_equal(rmdir(other), 0); /* it was still there */
 }
 
@@ -211,7 +212,7 @@ static void cgroup_none_is_nothing(void **state)
     assert_int_equal(g.n_trees + g.n_reads, 0);
     assert_null(local_cgroups_holder(&none, LOCAL_CGROUP_MEMORY));
     local_cgroup_close(&g);
-    assert_int_equal(local_cgroup_remove(&f->dir), 0);
+    assert_int_equal(local_cgroup_remove(&f->dir, 0), 0);
 }
 
 int main(void)
