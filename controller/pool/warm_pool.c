@@ -18,6 +18,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "controller/pool/ready_list.h"
+#include "controller/pool/warm_pool_state.h"
 #include "lib/base/clk.h"
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
@@ -26,24 +28,6 @@
 #define CREATE_DEADLINE_MS 60000
 #define BACKOFF_MIN_MS     1000
 #define CLAIM_ATTEMPTS     3 /* beside those that the warm ones may waste */
-
-/*
- * What may become of one asker:
- *   WAITING ⇄ CLAIMING, DESCRIBING → WAITING, any → OVER; JOINED ends with its leader.
- */
-enum create_state {
-    CREATE_WAITING,    /* for a sandbox to become ready */
-    CREATE_CLAIMING,   /* it has one, whose runner is being told */
-    CREATE_DESCRIBING, /* its key names a sandbox that is there */
-    CREATE_JOINED,     /* an earlier one with the same key is under way */
-    CREATE_OVER,       /* the asker is told in a turn of the loop */
-    CREATE_STATES
-};
-
-struct ready {
-    struct sandbox *sb;
-    struct ready *prev, *next;
-};
 
 struct warm_pool_create {
     struct warm_pool *pool;
@@ -71,7 +55,7 @@ struct warm_pool {
     struct sandbox_table *table;
     struct loop *loop;
     struct warm_pool_cfg cfg;
-    struct ready *ready;
+    struct ready_list ready;
     struct warm_pool_create *creates; /* oldest first */
     unsigned n_creates[CREATE_STATES];
     struct loop_defer *decide;
@@ -85,20 +69,19 @@ struct warm_pool {
 
 static void decide(void *ctx);
 
-static void set_state(struct warm_pool_create *c, enum create_state state)
+static void move(struct warm_pool_create *c, enum create_event ev)
 {
+    enum create_state to;
+
+    if (!create_next_state(c->state, ev, &to)) {
+        log_event(LOG_WARN, "create_bad_event", "state", create_state_name(c->state), "cause",
+                  create_event_name(ev), NULL);
+        assert(!"a change the table of the machine does not have");
+        return;
+    }
     c->pool->n_creates[c->state]--;
-    c->pool->n_creates[state]++;
-    c->state = state;
-}
-
-static unsigned count_ready(const struct warm_pool *p)
-{
-    const struct ready *r;
-    unsigned n = 0;
-
-    DL_COUNT(p->ready, r, n);
-    return n;
+    c->pool->n_creates[to]++;
+    c->state = to;
 }
 
 static struct warm_pool_create *first_waiting(const struct warm_pool *p)
@@ -155,8 +138,9 @@ static void tell_created(void *ctx)
 
 static void end_one(struct warm_pool_create *c, json_t *json, bool existed, const struct err *err)
 {
-    set_state(c, CREATE_OVER);
+    move(c, CREATE_EV_END);
     loop_timer_stop(c->deadline);
+    c->describe = sandbox_describe_cancel(c->describe);
     c->leader = NULL;
     c->json = json_incref(json);
     c->existed = existed;
@@ -196,44 +180,18 @@ static void on_deadline(void *ctx)
 
 /* ---- ready ones ---- */
 
-static void forget_ready(struct warm_pool *p, const struct sandbox *sb)
-{
-    struct ready *r, *next;
-
-    DL_FOREACH_SAFE (p->ready, r, next) {
-        if (r->sb == sb) {
-            DL_DELETE(p->ready, r);
-            free(r);
-        }
-    }
-}
-
 /* A sandbox that is nobody's: kept when somebody waits or the pool lacks one, else removed. */
 static void put(struct warm_pool *p, struct sandbox *sb)
 {
-    bool wanted = p->n_creates[CREATE_WAITING] > 0 || count_ready(p) < p->cfg.min_ready;
+    bool wanted =
+        p->n_creates[CREATE_WAITING] > 0 || ready_list_count(&p->ready) < p->cfg.min_ready;
 
     if (p->is_stopped || !wanted) {
         sandbox_remove(sb, NULL, NULL);
         return;
     }
-    struct ready *r = MEM_NEW(struct ready);
-    r->sb = sb;
-    DL_APPEND(p->ready, r);
+    ready_list_add(&p->ready, sb);
     loop_defer_post(p->decide);
-}
-
-static struct sandbox *take_ready(struct warm_pool *p)
-{
-    while (p->ready) {
-        struct ready *r = p->ready;
-        struct sandbox *sb = r->sb;
-        DL_DELETE(p->ready, r);
-        free(r);
-        if (sb->state == SANDBOX_WARM)
-            return sb;
-    }
-    return NULL;
 }
 
 static void on_warm(void *ctx, struct sandbox *sb)
@@ -245,7 +203,7 @@ static void on_gone(void *ctx, struct sandbox *sb, enum sandbox_state from)
 {
     struct warm_pool *p = ctx;
 
-    forget_ready(p, sb);
+    ready_list_forget(&p->ready, sb);
     loop_defer_post(p->decide);
 }
 
@@ -292,7 +250,7 @@ static void on_claimed(void *ctx, struct sandbox *sb, json_t *json, const struct
         finish(c, NULL, false, &why);
         return;
     }
-    set_state(c, CREATE_WAITING);
+    move(c, CREATE_EV_RETRY);
     loop_defer_post(p->decide);
 }
 
@@ -300,7 +258,7 @@ static void claim(struct warm_pool_create *c, struct sandbox *sb)
 {
     struct err err = {0};
 
-    set_state(c, CREATE_CLAIMING);
+    move(c, CREATE_EV_CLAIM);
     c->sb = sb;
     if (sandbox_claim(sb, c->owner, &c->spec, c->key, WARM_POOL_CLAIM_MS, on_claimed, c, &err) < 0)
         on_claimed(c, NULL, NULL, &err);
@@ -369,7 +327,8 @@ static unsigned count_coming(const struct warm_pool *p)
 {
     size_t creating = sandbox_table_count(p->table, SANDBOX_CREATING);
 
-    return count_ready(p) + (unsigned)(creating - MIN(creating, (size_t)p->stats.starting));
+    return ready_list_count(&p->ready) +
+           (unsigned)(creating - MIN(creating, (size_t)p->stats.starting));
 }
 
 static void decide(void *ctx)
@@ -380,7 +339,7 @@ static void decide(void *ctx)
 
     if (p->is_stopped)
         return;
-    while ((c = first_waiting(p)) && (sb = take_ready(p)))
+    while ((c = first_waiting(p)) && (sb = ready_list_take(&p->ready)))
         claim(c, sb);
     DL_FOREACH (p->creates, c)
         c->was_cold = c->was_cold || c->state == CREATE_WAITING;
@@ -462,7 +421,7 @@ static void key_is_free(struct warm_pool_create *c)
         finish(c, NULL, false, &full);
         return;
     }
-    set_state(c, CREATE_WAITING);
+    move(c, CREATE_EV_KEY_FREE);
     loop_defer_post(c->pool->decide);
 }
 
@@ -481,7 +440,7 @@ static void describe_existing(struct warm_pool_create *c, struct sandbox *sb)
 {
     struct err err = {0};
 
-    set_state(c, CREATE_DESCRIBING);
+    move(c, CREATE_EV_DESCRIBE);
     if (sandbox_describe(&c->describe, sb, on_described, c, &err) < 0)
         finish(c, NULL, false, &err);
 }
@@ -522,7 +481,7 @@ int warm_pool_create(struct warm_pool_create **ret, struct warm_pool *p, const c
     p->n_creates[c->state]++;
     DL_APPEND(p->creates, c);
     if (leader) {
-        set_state(c, CREATE_JOINED);
+        move(c, CREATE_EV_JOIN);
         c->leader = leader;
     }
     if (existing && !leader)
@@ -586,16 +545,12 @@ int warm_pool_new(struct warm_pool **ret, struct sandbox_table *table,
 struct warm_pool *warm_pool_free(struct warm_pool *p)
 {
     struct warm_pool_create *c, *next;
-    struct ready *r, *r_next;
 
     if (!p)
         return NULL;
     DL_FOREACH_SAFE (p->creates, c, next)
         create_free(c);
-    DL_FOREACH_SAFE (p->ready, r, r_next) {
-        DL_DELETE(p->ready, r);
-        free(r);
-    }
+    ready_list_clear(&p->ready);
     loop_defer_free(p->decide);
     loop_timer_free(p->backoff);
     free(p);
@@ -628,6 +583,6 @@ void warm_pool_stop(struct warm_pool *p)
 void warm_pool_stats(const struct warm_pool *p, struct warm_pool_stats *ret)
 {
     *ret = p->stats;
-    ret->ready = count_ready(p);
+    ret->ready = ready_list_count(&p->ready);
     ret->waiting = p->n_creates[CREATE_WAITING];
 }
