@@ -5,11 +5,11 @@
  */
 #include "kernel-runner/kernel/kernel.h"
 
+#include "kernel-runner/kernel/kernel_clearing.h"
 #include "kernel-runner/kernel/kernel_listeners.h"
 #include "kernel-runner/kernel/kernel_process.h"
 #include "kernel-runner/kernel/kernel_waits.h"
 #include "kernel-runner/kernel/kernel_words.h"
-#include "kernel-runner/kernel/leftovers.h"
 #include "kernel-runner/kernel/proc_table.h"
 #include "lib/api/limits.h"
 #include "lib/base/clk.h"
@@ -23,12 +23,6 @@
 
 #define OWN_ID_SIZE 24
 #define OWN_WAIT_MS 5000 /* for our own requests; what waits for them goes on all the same */
-
-/* Clearing what a process left; outlives the kernel when that is freed. */
-struct kernel_clearing {
-    struct leftovers leftovers;
-    struct kernel *kernel; /* NULL: nobody waits any more */
-};
 
 struct kernel {
     struct loop *loop;
@@ -317,41 +311,21 @@ static void after_process(struct kernel *k)
     kernel_tell_down(&k->listeners, &death);
 }
 
-static void clearing_run(void *ctx)
+static void on_cleared(void *ctx)
 {
-    leftovers_clear(&((struct kernel_clearing *)ctx)->leftovers);
-}
-
-static void clearing_done(void *ctx)
-{
-    struct kernel_clearing *c = ctx;
-    struct kernel *k = c->kernel;
-    free(c);
-    if (!k)
-        return;
+    struct kernel *k = ctx;
     k->clearing = NULL;
     after_process(k);
 }
 
-/*
- * Before the next process starts, so that nothing of that one can be taken for the dead one's; on
- * the pool, as there may be much. Where the pool is full it is left to the next death.
- */
+/* Before the next process starts, so that nothing of that one can be taken for the dead one's. */
 static bool start_clearing(struct kernel *k, size_t n_others)
 {
-    if (!k->cfg->is_init)
-        return false;
-    struct kernel_clearing *c = MEM_NEW(struct kernel_clearing);
-    c->kernel = k;
-    c->leftovers.all = n_others == 0;
-    clock_gettime(CLOCK_REALTIME, &c->leftovers.before);
-    if (loop_work(k->loop, clearing_run, clearing_done, c, NULL) < 0) {
-        log_event(LOG_WARN, "memory_not_cleared", "kernel", k->id, NULL);
-        free(c);
-        return false;
-    }
-    k->clearing = c;
-    return true;
+    struct kernel_clearing_start start = {
+        .loop = k->loop, .kernel_id = k->id, .n_others = n_others, .done = on_cleared, .ctx = k};
+    if (k->cfg->is_init)
+        k->clearing = kernel_clearing_start(&start);
+    return k->clearing;
 }
 
 static void on_proc_ended(void *ctx, const struct loop_exit *exit)
@@ -512,17 +486,31 @@ struct kernel *kernel_new(const struct kernel_start *start)
     return k;
 }
 
-struct kernel *kernel_free(struct kernel *k)
+/* What a deleted kernel leaves; a dead one's was cleared at its death. */
+static void clear_deleted(struct kernel *k, pid_t pid)
+{
+    pid_t keep[LIMIT_KERNELS];
+    struct kernel_clearing_start start = {.loop = k->loop,
+                                          .kernel_id = k->id,
+                                          .dying = pid,
+                                          .others = keep,
+                                          .n_others = living_others(k, keep)};
+    if (k->cfg->is_init && !k->clearing)
+        kernel_clearing_start(&start);
+}
+
+static struct kernel *discard(struct kernel *k, bool is_deleted)
 {
     if (!k)
         return NULL;
     kernel_tell_gone(&k->listeners);
     pid_t pid = k->proc ? kernel_proc_pid(k->proc) : 0;
-    if (k->clearing)
-        k->clearing->kernel = NULL;
+    kernel_clearing_forget(k->clearing);
     kernel_proc_free(k->proc);
     if (pid)
         sweep(k, pid);
+    if (pid && is_deleted)
+        clear_deleted(k, pid);
     kernel_waits_end(&k->waits);
     loop_defer_free(k->settled);
     loop_timer_free(k->own_timer);
@@ -532,6 +520,16 @@ struct kernel *kernel_free(struct kernel *k)
     free(k->words);
     free(k);
     return NULL;
+}
+
+struct kernel *kernel_free(struct kernel *k)
+{
+    return discard(k, /* is_deleted= */ false);
+}
+
+struct kernel *kernel_delete(struct kernel *k)
+{
+    return discard(k, /* is_deleted= */ true);
 }
 
 void kernel_listen(struct kernel *k, struct kernel_listener *l)

@@ -70,6 +70,8 @@ struct kernel_start {
  */
 struct kernel *kernel_new(const struct kernel_start *start);
 struct kernel *kernel_free(struct kernel *k); /* kills; no event after; NULL ok */
+/* The same where the sandbox goes on: what it left in memory is cleared, on the pool. */
+struct kernel *kernel_delete(struct kernel *k);
 void kernel_listen(struct kernel *k, struct kernel_listener *l);
 void kernel_unlisten(struct kernel *k, struct kernel_listener *l); /* also from inside an event */
 

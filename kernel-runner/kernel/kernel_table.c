@@ -157,7 +157,7 @@ void kernel_table_remove(struct kernel_table *t, struct kernel *k)
         t->items[i] = NULL;
         memmove(&t->items[i], &t->items[i + 1], (t->len - i - 1) * sizeof(k));
         t->len--;
-        kernel_free(k);
+        kernel_delete(k);
         return;
     }
 }

@@ -27,7 +27,7 @@ struct kernel_table *kernel_table_free(struct kernel_table *t);
 /* Starts a kernel (the first one added is the main one). -ERR_LIMIT when there are too many. */
 int kernel_table_add(struct kernel_table *t, const char *cwd, json_t *env, struct kernel **ret,
                      struct err *err);
-void kernel_table_remove(struct kernel_table *t, struct kernel *k); /* frees it */
+void kernel_table_remove(struct kernel_table *t, struct kernel *k); /* kernel_delete() */
 struct kernel *kernel_table_main(struct kernel_table *t);
 struct kernel *kernel_table_find(struct kernel_table *t, const char *id); /* NULL: none */
 size_t kernel_table_count(const struct kernel_table *t);

@@ -8,12 +8,14 @@
 #include "kernel-runner/kernel/leftovers.h"
 
 #include "lib/base/cleanup.h"
+#include "lib/base/clk.h"
 #include "lib/base/macros.h"
 #include "lib/base/mem.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -297,6 +299,21 @@ void leftovers_clear_dir(struct leftovers *l, const char *path)
             break;
     }
     free(used.list);
+}
+
+bool leftovers_await(const int *pidfds, size_t n, int64_t timeout_ms)
+{
+    int64_t deadline_us = clk_mono_us() + timeout_ms * 1000;
+    for (size_t i = 0; i < n;) {
+        struct pollfd p = {.fd = pidfds[i], .events = POLLIN};
+        int64_t left_us = MAX(deadline_us - clk_mono_us(), 0);
+        int r = poll(&p, 1, (int)((left_us + 999) / 1000));
+        if (r > 0)
+            i++;
+        else if (r == 0 || errno != EINTR)
+            return false;
+    }
+    return true;
 }
 
 void leftovers_clear(struct leftovers *l)

@@ -23,6 +23,8 @@ struct leftovers {
 };
 
 void leftovers_clear(struct leftovers *l);
+/* Blocks until all processes (pidfds, borrowed) have ended: true; false after `timeout_ms`. */
+bool leftovers_await(const int *pidfds, size_t n, int64_t timeout_ms);
 
 /* ---- its parts, for tests ---- */
 

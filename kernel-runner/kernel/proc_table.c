@@ -134,6 +134,14 @@ static bool kept(const struct proc_table *t, pid_t pid, const pid_t *keep, size_
     return false;
 }
 
+static bool is_swept(const struct proc_table *t, const struct proc_entry *e, bool is_init,
+                     pid_t dead, const pid_t *keep, size_t n_keep)
+{
+    if (e->pid == getpid())
+        return false;
+    return is_init ? e->pid != 1 && !kept(t, e->pid, keep, n_keep) : e->session == dead;
+}
+
 /* One round; returns how many processes it found to kill. */
 static size_t sweep_round(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep)
 {
@@ -142,8 +150,7 @@ static size_t sweep_round(bool is_init, pid_t dead, const pid_t *keep, size_t n_
     size_t found = 0;
     for (size_t i = 0; i < t.len; i++) {
         const struct proc_entry *e = &t.entries[i];
-        bool ours = is_init ? e->pid != 1 && !kept(&t, e->pid, keep, n_keep) : e->session == dead;
-        if (!ours || e->pid == getpid())
+        if (!is_swept(&t, e, is_init, dead, keep, n_keep))
             continue;
         if (kill(e->pid, SIGKILL) == 0 && e->rss_bytes > 0)
             found++; /* zombies have no memory: they only wait for the reaper */
@@ -169,6 +176,24 @@ void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep)
     for (int round = 0; round < SWEEP_ROUNDS; round++)
         if (sweep_round(is_init, dead, keep, n_keep) == 0)
             return;
+}
+
+size_t proc_swept(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep, int *pidfds,
+                  size_t max)
+{
+    struct proc_table t;
+    proc_table_read(&t);
+    size_t n = 0;
+    for (size_t i = 0; i < t.len && n < max; i++) {
+        const struct proc_entry *e = &t.entries[i];
+        int fd = is_swept(&t, e, is_init, dead, keep, n_keep)
+                     ? (int)syscall(SYS_pidfd_open, e->pid, 0)
+                     : -1;
+        if (fd >= 0)
+            pidfds[n++] = fd;
+    }
+    proc_table_done(&t);
+    return n;
 }
 
 void proc_interrupt(pid_t leader)

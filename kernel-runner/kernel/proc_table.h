@@ -39,6 +39,13 @@ void proc_sweep(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
 void proc_sweep_once(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep);
 
 /*
+ * pidfds of those that a sweep with the same arguments would kill, or did and that nobody has
+ * reaped; at most `max`. The caller closes them.
+ */
+size_t proc_swept(bool is_init, pid_t dead, const pid_t *keep, size_t n_keep, int *pidfds,
+                  size_t max);
+
+/*
  * SIGINT for the process group that `leader` leads: the leader gets it on its main thread, the
  * others as processes; nobody gets two, as kill(-leader) and tgkill() together would do.
  */

@@ -300,6 +300,33 @@ def test_what_another_kernel_uses_is_not_cleared(victim):
     assert victim.value("m[0]", kernel_id=other) == "120"
 
 
+def test_what_a_deleted_kernel_leaves_is_cleared(victim):
+    """At the deletion, though its processes hold files until they are gone; what the main kernel uses stays."""
+    look = "__import__('os').listdir('/dev/shm'), len(open('/proc/sysvipc/shm').readlines()) - 1"
+    victim.ok(
+        "import ctypes; mine = ctypes.CDLL(None).shmget(0, 1 << 20, 0o1600)\n"
+        "held = open('/dev/shm/held', 'wb+'); held.write(b'x' * 4096); held.flush()"
+    )
+    leave = """
+import ctypes, multiprocessing, os, time
+from multiprocessing import shared_memory
+c = ctypes.CDLL(None); c.shmat.restype = ctypes.c_void_p
+assert c.shmat(c.shmget(0, 1 << 20, 0o1600), None, 0) and c.shmget(0, 1 << 20, 0o1600) >= 0
+left = open('/dev/shm/left', 'wb+'); left.write(b'x' * 4096); left.flush()
+m = shared_memory.SharedMemory(create=True, size=64 << 20); m.buf[:] = bytes(64 << 20)
+for _ in range(4):
+    if os.fork() == 0:
+        os.setsid(); time.sleep(1000)
+"""
+    for _ in range(3):
+        other = victim.add_kernel()["id"]
+        victim.ok(leave, kernel_id=other)
+        assert victim.value(look).endswith(", 3)") and "'left'" in victim.value(look)
+        victim.delete("/kernels/" + other).expect(204)
+        eventually(lambda: victim.value(look) == "(['held'], 1)", what="only the main kernel's is left")
+    goes_on(victim)
+
+
 # ---- files and terminals ----
 
 

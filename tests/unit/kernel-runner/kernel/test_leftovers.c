@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,6 +13,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -36,6 +39,31 @@ static void leftovers_lines(void **state)
     assert_false(leftovers_parse(LEFTOVERS_SHM, "       key      shmid perms\n", &o));
     assert_false(leftovers_parse(LEFTOVERS_SEM, "", &o));
     assert_false(leftovers_parse(LEFTOVERS_SHM, "0 1 600 5 6\n", &o));
+}
+
+static void leftovers_awaits_the_end_of_all(void **state)
+{
+    pid_t pids[2];
+    int fds[2];
+    for (int i = 0; i < 2; i++) {
+        pids[i] = fork();
+        if (pids[i] == 0)
+            for (;;)
+                pause();
+        fds[i] = (int)syscall(SYS_pidfd_open, pids[i], 0);
+        assert_true(fds[i] >= 0);
+    }
+    assert_true(leftovers_await(fds, 0, 0));
+    assert_false(leftovers_await(fds, 2, 0));
+    kill(pids[0], SIGKILL);
+    assert_true(leftovers_await(fds, 1, 10000));
+    assert_false(leftovers_await(fds, 2, 1));
+    kill(pids[1], SIGKILL);
+    assert_true(leftovers_await(fds, 2, 10000));
+    for (int i = 0; i < 2; i++) {
+        waitpid(pids[i], NULL, 0);
+        close(fds[i]);
+    }
 }
 
 /* ---- a folder ---- */
@@ -182,6 +210,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leftovers_lines),
+        cmocka_unit_test(leftovers_awaits_the_end_of_all),
         cmocka_unit_test_setup_teardown(leftovers_spares_what_is_open_or_mapped, setup, teardown),
         cmocka_unit_test_setup_teardown(leftovers_takes_all_where_nobody_else_lives, setup,
                                         teardown),

@@ -63,7 +63,15 @@ static void real_processes_are_found_and_swept(void **state)
         proc_table_done(&t);
     }
     assert_int_equal(found, 2);
+    int fds[2];
+    assert_int_equal(proc_swept(/* is_init= */ false, leader, NULL, 0, fds, 0), 0);
+    assert_int_equal(proc_swept(/* is_init= */ false, leader, NULL, 0, fds, 1), 1);
+    close(fds[0]);
     proc_sweep(/* is_init= */ false, leader, NULL, 0);
+    size_t n = proc_swept(/* is_init= */ false, leader, NULL, 0, fds, 2);
+    assert_in_range(n, 1, 2); /* the leader at least is not reaped */
+    while (n > 0)
+        close(fds[--n]);
     assert_int_equal(waitpid(leader, &status, 0), leader);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
