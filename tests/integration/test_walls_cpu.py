@@ -49,7 +49,7 @@ def test_a_timeout_ends_beside_spinners(victim):
 
 
 def test_memory_is_watched_beside_spinners(victim):
-    victim.ok("held = bytearray(b'x') * (180 << 20)")
+    victim.ok("held = bytearray(b'x') * (100 << 20)")
     with victim.stream(SPIN + "more = bytearray(b'x') * (200 << 20)\ntime.sleep(60)", timeout_s=90) as running:
         running.until_text("spinning", timeout=60)
         # Filling it takes long; what is measured is from there to the end.

@@ -117,6 +117,9 @@ class Process:
             self._reaper.wait(timeout)
         except subprocess.TimeoutExpired:
             return [describe(p) for p in descendants(self._reaper.pid)]
+        # Nobody holds the pipes any more: what was said is then there to be read.
+        self.stdout.wait_end(timeout)
+        self.stderr.wait_end(timeout)
         return []
 
     def close(self):
