@@ -18,7 +18,7 @@ import sys, tempfile, termios, threading, time, traceback, types
 # Bytes at a time; what children may write at once; what they may write a second after that.
 CHUNK, BURST, RATE = 1 << 16, 1 << 26, 1 << 25
 # Seconds between two looks at the pipe: less than a fork and an exec take.
-SHORT = 0.0001
+SHORT = 0.00025
 # Characters that are gathered before they are sent; messages that wait for the reader.
 GATHERED, IOPUB_QUEUE = 1 << 18, 128
 
