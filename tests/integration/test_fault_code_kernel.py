@@ -215,7 +215,8 @@ while True:
         pass
 """
     found = victim.execute(code, timeout_s=2)
-    assert found["status"] == "timeout", found
+    # 64 interpreters that write to their pages may pass the memory limit first.
+    assert found["status"] == "timeout" or found["error"]["oom"], found
     goes_on(victim, generation=2)
     alone(victim)
 
