@@ -210,7 +210,9 @@ def test_replies_go_to_the_asker_and_iopub_to_all(attach, v1):
     found = asker.answers(asked, "execute_reply")
     check_order(found)
     heard = other.answers(asked, reply=False)
-    assert types(heard) == ["status", "execute_input", "stream", "execute_result", "status"]
+    # On a busy machine a line and its end may come in two messages.
+    kinds = [t for t, before in zip(types(heard), ["", *types(heard)]) if t != "stream" or before != "stream"]
+    assert kinds == ["status", "execute_input", "stream", "execute_result", "status"]
     assert [m["header"]["msg_id"] for m in heard] == [
         m["header"]["msg_id"] for m in found if m["channel"] == "iopub"
     ]
